@@ -1,0 +1,46 @@
+// What is known about a box at one moment. Values only.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "boxlite/box_options.h"
+
+namespace boxlite {
+
+/// Derived from the lease and the records at the moment of asking, never stored (docs/architecture.md, "Liveness").
+enum class BoxStatus {
+  kCreated,       // never started
+  kStarting,
+  kRunning,
+  kStopping,
+  kStopped,       // its main command ended, or it was stopped; or the host rebooted
+  kFailed,        // the VM or its shim ended without an exit of the main command, or the start failed
+  kUnresponsive,  // its shim is alive and does not answer
+};
+
+/// "created", "starting", …
+std::string_view name(BoxStatus status);
+
+struct BoxInfo {
+  std::string id;    // 12 hex digits
+  std::string name;
+  BoxStatus status = BoxStatus::kCreated;
+  std::string reason;             // why it failed or stopped; may be empty. One line
+  std::optional<int> exit_code;   // of the main command, once ended; 128 + signal when a signal ended it
+  std::uint64_t generation = 0;   // number of starts
+  std::optional<pid_t> shim_pid;  // while the lease is held
+  std::string image;              // reference it was made from
+  std::string image_id;
+  std::string created_at;         // RFC 3339, UTC
+  std::string started_at;         // of the last start; may be empty
+  std::string finished_at;        // may be empty
+  std::string accelerator;        // "tcg", "kvm" of the last start; may be empty
+  BoxOptions options;             // env included: only what the owner may see anyway
+};
+
+}  // namespace boxlite

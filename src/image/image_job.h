@@ -1,0 +1,49 @@
+// The work of the program boxlite-image: get an image and make the read-only base disk of it.
+//
+// Registry, archive and file system libraries, and every byte that comes from a registry or a layer, stay in that program: a
+// process of its own per job, which the runtime starts, feeds and reads (docs/decisions/001-image-helper.md). One JobRequest as JSON
+// on its stdin, then end-of-file; JobEvents as JSON lines on its stdout, the last one `result` or `error`. Secrets (the password) are
+// in the request only, never in argv, environment or a message.
+// It writes only below <home>/images, <home>/bases and <home>/tmp and knows nothing of the database.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "boxlite/image.h"
+
+namespace boxlite::image {
+
+struct JobRequest {
+  std::string home;
+  /// "registry/name:tag", "name@sha256:…", or "oci:DIR" / "oci:DIR:TAG" (an OCI image layout directory).
+  std::string reference;
+  std::string platform = "linux/amd64";
+  std::uint64_t disk_bytes = 0;          // size of the base disk
+  std::uint64_t max_unpacked_bytes = 0;  // refuse an image that unpacks to more
+  /// docker's config.json with registry credentials ("auths"); "" or a missing file: anonymous.
+  std::string docker_config;
+  /// Instead of docker_config, for embedding programs.
+  std::optional<std::string> username;
+  std::optional<std::string> password;
+};
+
+struct JobProgress {
+  std::string what;         // "layer sha256:…", "disk"
+  std::uint64_t done = 0;   // bytes
+  std::uint64_t total = 0;  // bytes; 0: unknown
+};
+
+Json to_json(const JobRequest& request);
+Result<JobRequest> job_request_from_json(const Json& json);
+Json to_json(const ImageInfo& image);
+Result<ImageInfo> image_info_from_json(const Json& json);
+
+/// The base disk's file name below <home>/bases for an image id ("sha256:…").
+std::string base_file_name(const std::string& image_id);
+
+}  // namespace boxlite::image

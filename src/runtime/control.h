@@ -1,0 +1,31 @@
+// portal.sock of a running box: what a connection says first, and the shim's own control calls.
+//
+// A connection begins with one line:
+//   "agent 1\n"     the rest is one stream of the agent protocol (proto/agent.proto), bridged unread in both directions
+//   "control 1\n"   then one JSON object on a line from the client, one JSON object on a line from the shim, then closed:
+//     {"call":"ping"}                              → {"ok":true}
+//     {"call":"stop","grace_ms":10000}             → {"ok":true} at once; the stop goes on in the shim, whatever becomes of the caller.
+//                                                    A second stop with a shorter grace shortens the first.
+//     {"call":"signal","signal":15}                → {"ok":true}, or {"error":{"code":…,"message":…}}
+// The number is the protocol version: a shim refuses one it does not know with {"error":…}.
+// The peer must be the shim's own user or root (SO_PEERCRED).
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace boxlite {
+
+inline constexpr const char* kPortalSocket = "portal.sock";
+
+/// Opens a bridged stream to the agent of the box whose directory is given. kUnavailable: no shim listens.
+Result<UniqueFd> open_agent_stream(const std::string& box_directory);
+
+/// One control call. kUnavailable: nobody listens, or no answer within `timeout`.
+Result<Json> control_call(const std::string& box_directory, const Json& call, std::chrono::milliseconds timeout);
+
+}  // namespace boxlite

@@ -1,0 +1,99 @@
+// The small files through which a shim tells other processes about its box, and the configuration it is given. Formats:
+// docs/formats/box-directory.md. Each carries a version, since a newer command line must manage older running boxes.
+//
+//   locks/<id>.lease        written by the shim under the lease: LeaseRecord
+//   locks/<id>.op           operation lock: state changes
+//   locks/<id>.vm           held while a process of the VM is alive
+//   boxes/<id>/state.json   StateRecord, replaced by rename while the lease is held
+//   boxes/<id>/exit.json    ExitRecord, written (rename, fsync) before the lease is released
+//   boxes/<id>/secrets      the box's environment, 0600: never in the database
+//   boxes/<id>/disk.qcow2, portal.sock, console.log, output.log, shim.log
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "boxlite/box_options.h"
+#include "vmm/vm.h"
+#include "vmm/vm_config.h"
+
+namespace boxlite {
+
+inline constexpr int kRecordVersion = 1;
+
+struct LeaseRecord {
+  pid_t pid = 0;
+  std::uint64_t start_time = 0;  // field 22 of /proc/<pid>/stat
+  std::string boot_id;
+  std::uint64_t pid_namespace = 0;
+  std::uint64_t generation = 0;
+};
+
+enum class Phase { kStarting, kRunning, kStopping };
+
+struct StateRecord {
+  std::uint64_t generation = 0;
+  Phase phase = Phase::kStarting;
+  std::string started_at;   // when the main command started; "" before
+  std::string accelerator;
+};
+
+struct ExitRecord {
+  std::uint64_t generation = 0;
+  bool failed = false;       // true: failed (reason), false: stopped (code)
+  int code = 0;              // of the main command; 0 when failed
+  int signal = 0;
+  bool oom_killed = false;
+  std::string reason;        // one line
+  std::string finished_at;
+};
+
+/// Everything a shim needs, sent to it over its stdin socket as one JSON object and never written anywhere.
+struct ShimConfig {
+  std::string home;
+  std::string box_id;
+  std::uint64_t generation = 0;
+  bool owner_bound = false;
+  bool attach = false;        // hold the main command until the starter says "go" or is gone
+  bool auto_remove = false;
+  std::string hostname;
+  std::vector<std::string> args;  // the main command, ENTRYPOINT and CMD joined
+  std::vector<std::string> env;   // complete: the image's and the box's
+  std::string working_dir;
+  std::string user;
+  std::string stop_signal;        // a name or a number; "" is SIGTERM
+  bool tty = false;
+  bool open_stdin = false;
+  unsigned rows = 0;
+  unsigned columns = 0;
+  bool privileged = false;
+  std::uint64_t disk_bytes = 0;
+  vmm::VmConfig vm;               // accelerator already chosen
+  vmm::VmPrograms programs;
+};
+
+/// What the shim tells its starter on the same socket, one JSON object a line. The last one is `running` or `failed`;
+/// end-of-file without either means the shim died.
+enum class ShimReport { kLease, kPrepared, kRunning, kFailed };
+//   {"report":"lease"}                           the lease is held: the starter may drop the operation lock
+//   {"report":"prepared"}                        with `attach`: portal.sock answers, the main command waits for "go\n"
+//   {"report":"running"}                         the main command runs
+//   {"report":"failed","code":…,"message":…}     and the exit record is written
+// The starter's only message after the configuration is "go\n".
+
+Json to_json(const LeaseRecord& record);
+Json to_json(const StateRecord& record);
+Json to_json(const ExitRecord& record);
+Json to_json(const ShimConfig& config);
+Result<LeaseRecord> lease_record_from_json(const Json& json);
+Result<StateRecord> state_record_from_json(const Json& json);
+Result<ExitRecord> exit_record_from_json(const Json& json);
+Result<ShimConfig> shim_config_from_json(const Json& json);
+
+}  // namespace boxlite

@@ -1,0 +1,72 @@
+// One running virtual machine: QEMU in its jail, and this process's ends of its socket pairs.
+//
+//   this process ─▶ bwrap (monitor) ─▶ boxlite-vm-init (PID 1 of the jail) ─▶ qemu-system-x86_64
+//
+// It ends when this process does, by two mechanisms (DESIGN §2): parent-death signals down the chain, and the lifeline, a pipe
+// whose write end only this process holds; boxlite-vm-init ends at its end-of-file, and with PID 1 goes the whole PID namespace.
+// launch() must be called on a thread that lives as long as the process (the parent-death signal follows the thread).
+//
+// The command line, the jail's command line and what each file descriptor is: qemu_command.cc, jail.cc.
+// Not thread safe. Destroying a Vm kills it and reaps the jail.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/process.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "vmm/vm_config.h"
+
+namespace boxlite::vmm {
+
+/// Programs and guest files a VM needs, found once (paths.h of the runtime says where).
+struct VmPrograms {
+  std::string qemu;     // /usr/bin/qemu-system-x86_64
+  std::string bwrap;    // /usr/bin/bwrap
+  std::string vm_init;  // boxlite-vm-init, static
+};
+
+/// Finds qemu and bwrap in PATH. kNotFound names the package to install.
+Result<VmPrograms> find_vm_programs(const std::string& vm_init);
+
+class Vm {
+ public:
+  /// Starts the VM and returns at once; nothing has booted yet. `vm_lock_fd`: a locked descriptor (locks/<id>.vm) that every process
+  /// of the VM inherits, so the lock is held exactly as long as one of them lives; -1: none.
+  static Result<Vm> launch(const VmConfig& config, const VmPrograms& programs, int vm_lock_fd);
+
+  Vm(Vm&&) noexcept = default;
+  Vm& operator=(Vm&&) noexcept = default;
+  ~Vm();
+
+  /// Our ends; non-blocking; end-of-file when QEMU is gone.
+  int portal_fd() const { return portal_.get(); }   // virtio-serial port "boxlite.portal"
+  int console_fd() const { return console_.get(); } // the guest's ttyS0
+  int qmp_fd() const { return qmp_.get(); }         // qmp.h
+  int stderr_fd() const { return stderr_.get(); }   // what QEMU and bwrap complain about
+
+  /// Readable when the jail (and with it QEMU) has ended.
+  int pidfd() const { return jail_->pidfd(); }
+  pid_t pid() const { return jail_->pid(); }
+  /// Kills every process of the VM; it is over when pidfd() is readable.
+  void kill();
+  /// Reaps the jail after pidfd() became readable. 128 + signal when QEMU was killed.
+  Result<ExitStatus> wait();
+
+  /// CPU time of the VM's own processes so far, in milliseconds: how a hung boot (burning CPU) is told from a busy host.
+  Result<std::uint64_t> cpu_time_ms() const;
+
+ private:
+  Vm() = default;
+  UniqueFd portal_;
+  UniqueFd console_;
+  UniqueFd qmp_;
+  UniqueFd stderr_;
+  UniqueFd lifeline_;
+  std::unique_ptr<ChildProcess> jail_;
+};
+
+}  // namespace boxlite::vmm
