@@ -49,7 +49,7 @@ struct ProcessSpec {
   int stdin_fd = -1;               // -1: /dev/null
   int stdout_fd = -1;
   int stderr_fd = -1;
-  std::vector<int> inherit;        // kept open under the same number
+  std::vector<int> inherit = {};           // kept open under the same number
   bool die_with_parent = false;    // SIGKILL when the *thread* that spawned it ends (PR_SET_PDEATHSIG)
   bool new_session = false;
 };
