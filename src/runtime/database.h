@@ -1,0 +1,78 @@
+// The rows of a home: which boxes and images there are, and the intents of unfinished operations. Never a status: that is derived
+// (status.h) from locks and records at the moment of asking. Never a secret: WAL and free pages keep what was once written.
+//
+// Thread safe. Any number of processes at once: writes are BEGIN IMMEDIATE with a busy timeout, readers never wait (WAL).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "boxlite/image.h"
+
+namespace boxlite {
+
+namespace sqlite {
+class Connection;
+class Statement;
+}  // namespace sqlite
+
+/// The last start that was begun. It is not cleared when the shim has taken over: whether it has is told by the lease's record.
+struct StartIntent {
+  std::string boot_id;
+  std::string started_at;
+};
+
+struct BoxRow {
+  std::string id;
+  std::string name;
+  std::string image_reference;
+  std::string image_id;
+  Json config;                          // BoxConfig (box_config.h), without env values
+  std::string created_at;
+  std::uint64_t generation = 0;         // 0: never started
+  std::optional<StartIntent> start;
+  bool remove_intent = false;
+  std::optional<std::uint32_t> uid;     // of the VM's processes, when started by root
+  bool auto_remove = false;
+};
+
+class Database {
+ public:
+  /// Creates or migrates. kUnsupported when a newer program has made the file.
+  static Result<Database> open(const std::string& path);
+  Database(Database&&) noexcept;
+  Database& operator=(Database&&) noexcept;
+  ~Database();
+
+  /// kAlreadyExists when the name is taken.
+  Result<void> insert_box(const BoxRow& row);
+  Result<std::optional<BoxRow>> box(std::string_view id) const;
+  Result<std::optional<BoxRow>> box_by_name(std::string_view name) const;
+  /// At most two: enough to know whether the beginning is ambiguous.
+  Result<std::vector<BoxRow>> boxes_by_id_prefix(std::string_view prefix) const;
+  /// Newest first.
+  Result<std::vector<BoxRow>> boxes() const;
+
+  /// One transaction: generation + 1, the start intent, and a uid if `want_uid` and there is none yet. Returns the row as it is now.
+  /// kNotFound: no such box; kInvalidState: it is being removed.
+  Result<BoxRow> begin_start(std::string_view id, const StartIntent& intent, bool want_uid);
+  Result<void> set_remove_intent(std::string_view id);
+  Result<void> delete_box(std::string_view id);
+
+  /// An image is found under its full reference and under every `alias` it was asked for by.
+  Result<void> put_image(const ImageInfo& image, std::string_view alias);
+  Result<std::optional<ImageInfo>> image(std::string_view reference_or_alias) const;
+  Result<std::vector<ImageInfo>> images() const;
+
+ private:
+  explicit Database(std::unique_ptr<sqlite::Connection> connection);
+  std::unique_ptr<sqlite::Connection> connection_;
+};
+
+}  // namespace boxlite

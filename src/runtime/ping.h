@@ -1,0 +1,21 @@
+// Asks many shims at once whether they answer ({"call":"ping"}, control.h), with one deadline for all of them.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace boxlite {
+
+enum class PingResult {
+  kAnswered,
+  kSilent,   // connected, or the queue of connections is full, and no answer came
+  kRefused,  // nobody listens: the shim has just ended, or it does not listen yet
+};
+
+/// Nothing here blocks but one poll(): neither a stopped shim nor a full queue holds up the others.
+std::vector<PingResult> ping_shims(const std::vector<std::string>& box_directories, std::chrono::steady_clock::time_point deadline);
+
+}  // namespace boxlite

@@ -1,0 +1,26 @@
+// The programs and guest files that belong to this build, found beside the running program or where it was installed.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "vmm/vm.h"
+
+namespace boxlite {
+
+/// $BOXLITE_LIBEXEC_DIR, else the directory of the running program, else <prefix>/libexec/boxlite.
+Result<std::string> find_own_program(const std::string& name);
+
+/// $BOXLITE_GUEST_DIR, else ../guest seen from the running program, else <prefix>/share/boxlite.
+Result<std::string> find_guest_file(const std::string& name);
+
+/// What starting a box needs. Every path is absolute and existed a moment ago.
+struct StartPrograms {
+  std::string shim;
+  std::string kernel;
+  std::string initramfs;
+  vmm::VmPrograms vm;
+};
+Result<StartPrograms> find_start_programs();
+
+}  // namespace boxlite

@@ -1,0 +1,22 @@
+// Removing a box: nothing of it stays behind, whenever the remover is killed. Theory: removal.cc.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "runtime/database.h"
+#include "runtime/lease.h"
+#include "runtime/paths.h"
+
+namespace boxlite {
+
+/// Refuses a running box unless `force`, which kills it. Finishes a removal that was interrupted.
+Result<void> remove_box(const HomePaths& paths, Database& database, const std::string& id, bool force);
+
+/// For a shim whose box removes itself: the caller holds the lease, and the VM has ended. The exit record is written before.
+Result<void> remove_own_box(const HomePaths& paths, Database& database, const std::string& id);
+
+/// Finishes every interrupted removal and deletes what interrupted creations left. Passes over whatever another command works on.
+Result<void> sweep_home(const HomePaths& paths, Database& database);
+
+}  // namespace boxlite
