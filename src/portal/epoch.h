@@ -3,7 +3,9 @@
 // The portal is one virtio-serial port. Neither end can know what the other wrote before it arrived, and after a host
 // reconnect or a restore the pipe may hold old bytes. So the host begins an epoch by writing a 40-byte header with a fresh
 // random nonce; the agent answers with the same nonce; each side discards everything until it has seen the other's header.
-// After it the mux's frames follow (mux.h). A header may come at any moment and always means: forget the old epoch.
+// After it the mux's frames follow (mux.h). A header may come wherever a frame could begin (a frame begins with 0, a header with
+// 'B': Mux::feed() fails at that byte and keeps none of it, so the same bytes can be given to a scanner) and always means: forget
+// the old epoch. Inside a frame's payload it is payload: what a user pipes into a command must not be able to cut the link.
 //
 //   offset  size  field
 //        0     8  magic "BOXLITE\x01"

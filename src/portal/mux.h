@@ -8,14 +8,16 @@
 //  - the peer is hostile: a frame that breaks a rule (window exceeded, unknown type, stream id it may not open, length too
 //    large) makes feed() return an error, and the link is dead. More than kMaxStreams streams: the new one is reset.
 //
-// Sans-IO: bytes in by feed(), bytes out by output()/drop_output(). Callbacks are called from within feed() and must not destroy the
-// mux. Not thread safe.
+// Sans-IO: bytes in by feed(), bytes out by output()/drop_output(). Callbacks come from within the calls that cause them; they may
+// call anything but feed() and must not destroy the mux. Not thread safe.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -33,6 +35,8 @@ class Mux {
   static constexpr std::uint32_t kMaxFrame = 32 * 1024;
   /// writable() is false for every stream while this much output waits for the pipe.
   static constexpr std::size_t kMaxQueuedOutput = 256 * 1024;
+  /// Room for control frames beyond that. Where it is used up, nothing more is opened, answered or announced until the pipe drains.
+  static constexpr std::size_t kControlReserve = 64 * 1024;
 
   enum class Role { kHost, kAgent };
 
@@ -45,7 +49,7 @@ class Mux {
     std::function<void(StreamId)> on_end;
     /// The peer reset the stream: gone in both directions; the id is invalid after this call.
     std::function<void(StreamId)> on_reset;
-    /// writable() may have grown (window opened, or output drained by drop_output()).
+    /// writable() may have grown (window opened, or half of the output drained). Who comes first takes turns.
     std::function<void(StreamId)> on_writable;
     /// There is new output() to write to the pipe.
     std::function<void()> on_output;
@@ -60,7 +64,7 @@ class Mux {
   std::span<const std::byte> output() const;
   void drop_output(std::size_t count);
 
-  /// Host only. kResourceExhausted at kMaxStreams.
+  /// Host only. kResourceExhausted at kMaxStreams, or when the peer has stopped reading; kUnavailable after the peer's GoAway.
   Result<StreamId> open_stream();
 
   /// How many bytes send() would take now.
@@ -81,24 +85,50 @@ class Mux {
 
  private:
   struct Stream {
-    std::uint32_t send_window = kInitialWindow;
+    std::uint32_t send_window = kInitialWindow;     // what we may still send
     std::uint32_t receive_window = kInitialWindow;  // what the peer may still send
     std::uint32_t consumed = 0;                     // consumed but not announced yet
     bool sent_end = false;
     bool received_end = false;
   };
+  using Streams = std::map<StreamId, Stream>;
+
+  Result<void> begin_frame();
+  Result<void> begin_data(StreamId id, std::uint16_t flags, std::uint32_t length);
+  Result<void> window_update(StreamId id, std::uint16_t flags, std::uint32_t delta);
+  Result<void> ping(std::uint16_t flags, std::uint32_t value);
+  Result<void> open_from_peer(StreamId id);
+  Result<void> check_id(StreamId id) const;
+  void end_from_peer(StreamId id);
+  void reset_from_peer(StreamId id);
+  void deliver(std::span<const std::byte> data);
+
+  std::size_t queued() const { return output_.size() - output_begin_; }
+  void queue_header(std::uint8_t type, std::uint16_t flags, StreamId id, std::uint32_t length);
+  void send_control(std::uint8_t type, std::uint16_t flags, StreamId id, std::uint32_t length);
+  void announce_window(StreamId id, Stream& stream);
+  void tell_writable();
 
   Role role_;
   Handler handler_;
-  std::map<StreamId, Stream> streams_;
-  StreamId next_id_;
-  std::vector<std::byte> input_;    // an incomplete frame header or control frame
-  std::vector<std::byte> output_;
-  std::size_t output_begin_ = 0;
+  Streams streams_;
+  StreamId next_id_ = 1;  // host: the next to open. Agent: one more than the highest the host has opened
+  bool peer_accepts_streams_ = true;
+  std::optional<Error> broken_;
+
+  std::array<std::byte, 12> header_ = {};  // an incomplete frame header
+  std::size_t header_size_ = 0;
   // Data frame in progress: bytes are handed on as they come, never collected.
   StreamId data_stream_ = 0;
   std::uint32_t data_left_ = 0;
   std::uint16_t data_flags_ = 0;
+
+  std::vector<std::byte> output_;
+  std::size_t output_begin_ = 0;
+  bool updates_deferred_ = false;   // a window update waits for room in the output
+  bool telling_writable_ = false;
+  bool tell_writable_again_ = false;
+  StreamId told_first_ = 0;         // whose on_writable came first the last time
 };
 
 }  // namespace boxlite::portal
