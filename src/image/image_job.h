@@ -40,6 +40,8 @@ struct JobProgress {
 
 Json to_json(const JobRequest& request);
 Result<JobRequest> job_request_from_json(const Json& json);
+/// One line of the job's output, the member "event" included.
+Json to_json(const JobProgress& progress);
 Json to_json(const ImageInfo& image);
 Result<ImageInfo> image_info_from_json(const Json& json);
 

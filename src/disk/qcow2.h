@@ -1,0 +1,24 @@
+// A box's root disk: a qcow2 overlay on a read-only base image.
+//
+// The header is written here, not by qemu-img: it takes microseconds instead of a process, and what it says is exactly this and
+// nothing else. It names its backing file relative to itself (homes move) and states the backing format (what a guest can
+// write is never probed). Layout: qemu's docs/interop/qcow2.txt, version 3.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace boxlite::disk {
+
+inline constexpr std::uint64_t kMaxVirtualSize = std::uint64_t{16} << 40;  // ext4 with 4 KiB blocks ends there
+
+/// Creates `path` (0600), which must not exist, as an empty overlay of `virtual_size` bytes, a multiple of 512 and not smaller than the base.
+/// `base_path_relative` is seen from the directory of `path`: "../../bases/x.ext4". Durable when it returns; nothing is left
+/// behind when it fails.
+Result<void> create_overlay(const std::string& path, std::uint64_t virtual_size, std::string_view base_path_relative,
+                            std::string_view base_format);
+
+}  // namespace boxlite::disk

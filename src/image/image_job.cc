@@ -1,0 +1,98 @@
+#include "image/image_job.h"
+
+#include "image/digest.h"
+
+namespace boxlite::image {
+namespace {
+
+constexpr std::string_view kRequest = "image job request";
+constexpr std::string_view kImage = "image record";
+
+Result<std::optional<std::string>> optional_string(const Json& json, std::string_view key, std::string_view what) {
+  if (!json.is_object() || !json.contains(key) || json.at(std::string(key)).is_null()) return std::nullopt;
+  return json_get<std::string>(json, key, what);
+}
+
+}  // namespace
+
+Json to_json(const JobRequest& request) {
+  Json json = {{"home", request.home},
+               {"reference", request.reference},
+               {"platform", request.platform},
+               {"disk_bytes", request.disk_bytes},
+               {"max_unpacked_bytes", request.max_unpacked_bytes},
+               {"docker_config", request.docker_config}};
+  if (request.username) json["username"] = *request.username;
+  if (request.password) json["password"] = *request.password;
+  return json;
+}
+
+Result<JobRequest> job_request_from_json(const Json& json) {
+  JobRequest request;
+  TRY_ASSIGN(request.home, json_get<std::string>(json, "home", kRequest));
+  TRY_ASSIGN(request.reference, json_get<std::string>(json, "reference", kRequest));
+  TRY_ASSIGN(request.platform, json_get_or(json, "platform", kRequest, request.platform));
+  TRY_ASSIGN(request.disk_bytes, json_get<std::uint64_t>(json, "disk_bytes", kRequest));
+  TRY_ASSIGN(request.max_unpacked_bytes, json_get<std::uint64_t>(json, "max_unpacked_bytes", kRequest));
+  TRY_ASSIGN(request.docker_config, json_get_or(json, "docker_config", kRequest, std::string()));
+  TRY_ASSIGN(request.username, optional_string(json, "username", kRequest));
+  TRY_ASSIGN(request.password, optional_string(json, "password", kRequest));
+  return request;
+}
+
+Json to_json(const JobProgress& progress) {
+  return {{"event", "progress"}, {"what", progress.what}, {"done", progress.done}, {"total", progress.total}};
+}
+
+Json to_json(const ImageInfo& image) {
+  return {{"reference", image.reference},
+          {"id", image.id},
+          {"manifest_digest", image.manifest_digest},
+          {"platform", image.platform},
+          {"created", image.created},
+          {"size_bytes", image.size_bytes},
+          {"unpacked_bytes", image.unpacked_bytes},
+          {"layers", image.layers},
+          {"config",
+           {{"env", image.config.env},
+            {"entrypoint", image.config.entrypoint},
+            {"cmd", image.config.cmd},
+            {"user", image.config.user},
+            {"working_dir", image.config.working_dir},
+            {"stop_signal", image.config.stop_signal},
+            {"exposed_ports", image.config.exposed_ports},
+            {"volumes", image.config.volumes},
+            {"labels", image.config.labels}}}};
+}
+
+Result<ImageInfo> image_info_from_json(const Json& json) {
+  using Strings = std::vector<std::string>;
+  ImageInfo image;
+  TRY_ASSIGN(image.reference, json_get<std::string>(json, "reference", kImage));
+  TRY_ASSIGN(image.id, json_get<std::string>(json, "id", kImage));
+  TRY(Digest::parse(image.id, kImage));  // it becomes a file name
+  TRY_ASSIGN(image.manifest_digest, json_get<std::string>(json, "manifest_digest", kImage));
+  TRY_ASSIGN(image.platform, json_get<std::string>(json, "platform", kImage));
+  TRY_ASSIGN(image.created, json_get_or(json, "created", kImage, std::string()));
+  TRY_ASSIGN(image.size_bytes, json_get<std::uint64_t>(json, "size_bytes", kImage));
+  TRY_ASSIGN(image.unpacked_bytes, json_get<std::uint64_t>(json, "unpacked_bytes", kImage));
+  TRY_ASSIGN(image.layers, json_get<Strings>(json, "layers", kImage));
+  TRY_ASSIGN(const Json config, json_get<Json>(json, "config", kImage));
+  TRY_ASSIGN(image.config.env, json_get_or(config, "env", kImage, Strings()));
+  TRY_ASSIGN(image.config.entrypoint, json_get_or(config, "entrypoint", kImage, Strings()));
+  TRY_ASSIGN(image.config.cmd, json_get_or(config, "cmd", kImage, Strings()));
+  TRY_ASSIGN(image.config.user, json_get_or(config, "user", kImage, std::string()));
+  TRY_ASSIGN(image.config.working_dir, json_get_or(config, "working_dir", kImage, std::string()));
+  TRY_ASSIGN(image.config.stop_signal, json_get_or(config, "stop_signal", kImage, std::string()));
+  TRY_ASSIGN(image.config.exposed_ports, json_get_or(config, "exposed_ports", kImage, Strings()));
+  TRY_ASSIGN(image.config.volumes, json_get_or(config, "volumes", kImage, Strings()));
+  TRY_ASSIGN(image.config.labels, json_get_or(config, "labels", kImage, std::map<std::string, std::string>()));
+  return image;
+}
+
+std::string base_file_name(const std::string& image_id) {
+  constexpr std::string_view kPrefix = "sha256:";
+  return (image_id.starts_with(kPrefix) ? image_id.substr(kPrefix.size()) : image_id) + ".ext4";
+}
+
+}  // namespace boxlite::image
