@@ -42,17 +42,17 @@ class Mux {
 
   struct Handler {
     /// Agent only: the host opened a stream.
-    std::function<void(StreamId)> on_open;
+    std::function<void(StreamId)> on_open = {};
     /// Bytes arrived. The handler must call consume() for them, now or later: that is what lets the peer send more.
-    std::function<void(StreamId, std::span<const std::byte>)> on_data;
+    std::function<void(StreamId, std::span<const std::byte>)> on_data = {};
     /// The peer will send no more on this stream.
-    std::function<void(StreamId)> on_end;
+    std::function<void(StreamId)> on_end = {};
     /// The peer reset the stream: gone in both directions; the id is invalid after this call.
-    std::function<void(StreamId)> on_reset;
+    std::function<void(StreamId)> on_reset = {};
     /// writable() may have grown (window opened, or half of the output drained). Who comes first takes turns.
-    std::function<void(StreamId)> on_writable;
+    std::function<void(StreamId)> on_writable = {};
     /// There is new output() to write to the pipe.
-    std::function<void()> on_output;
+    std::function<void()> on_output = {};
   };
 
   Mux(Role role, Handler handler);
