@@ -1,0 +1,47 @@
+// The client's side of the agent protocol: one call and its reply, and views of sessions (class Execution).
+//
+// Everything that comes back was written by the guest: sizes are bounded, values are checked, text is made printable before it can
+// reach a terminal.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "agent.pb.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "boxlite/box.h"
+#include "boxlite/execution.h"
+
+namespace boxlite {
+
+/// How long an agent may take to reply. Calls do no long work, but a guest under TCG on a busy host can stand still for a while.
+inline constexpr std::chrono::milliseconds kAgentTimeout = std::chrono::seconds(60);
+
+/// The main command's session id.
+inline constexpr const char* kMainSession = "main";
+
+/// One call on a stream of its own. A Failure of the agent becomes an Error with its code. kUnavailable: no shim listens, the box
+/// ended, or no reply within `timeout`.
+Result<proto::Reply> agent_call(const std::string& box_directory, const proto::Call& call,
+                                std::chrono::milliseconds timeout = kAgentTimeout);
+
+/// The same on a connected stream, which stays usable for a session (exec, attach). The socket is made non-blocking; no byte after
+/// the reply is read.
+Result<proto::Reply> agent_call(int socket, const proto::Call& call, std::chrono::milliseconds timeout = kAgentTimeout);
+
+/// Starts a command in the box. `options` are complete: the box's environment, working directory and user are already merged in.
+Result<Execution> start_exec(const std::string& box_directory, const ExecOptions& options,
+                             std::chrono::milliseconds timeout = kAgentTimeout);
+
+struct AttachOptions {
+  std::string session_id = kMainSession;
+  std::uint64_t stdout_offset = 0;  // where to begin; the oldest kept byte if that is gone
+  std::uint64_t stderr_offset = 0;
+  bool open_stdin = false;          // false: write_stdin() is refused
+};
+Result<Execution> attach_session(const std::string& box_directory, const AttachOptions& options,
+                                 std::chrono::milliseconds timeout = kAgentTimeout);
+
+}  // namespace boxlite
