@@ -1,0 +1,7 @@
+#!/bin/sh
+# What takes too long for `make test`. Each result is one JSON file below docs/results, to be committed.
+#
+#   scripts/soak.sh [BOOTS]        100 cold boots while busy loops load every core
+set -eu
+cd "$(dirname "$0")/.."
+exec "${PYTHON:-/usr/bin/python3}" scripts/soak_cold_boot.py "${1:-100}" "docs/results/$(date -u +%Y-%m-%d)-cold-boot.json"

@@ -1,0 +1,1 @@
+"""What the end-to-end tests are written with. They see boxlite only from outside: programs, files, /proc."""

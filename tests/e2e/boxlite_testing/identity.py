@@ -1,0 +1,45 @@
+"""Who the product runs as. A root test run may run it as an ordinary user: BOXLITE_TEST_USER names him (made on first use)."""
+
+import os
+import pwd
+import subprocess
+
+
+def _user():
+    name = os.environ.get("BOXLITE_TEST_USER", "")
+    if not name:
+        return None
+    if os.geteuid() != 0:
+        raise SystemExit("BOXLITE_TEST_USER needs a test run as root")
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        subprocess.run(["useradd", "--system", "--user-group", "--shell", "/bin/sh", "--home-dir", "/nonexistent", name], check=True)
+        return pwd.getpwnam(name)
+
+
+USER = _user()
+UID = USER.pw_uid if USER else os.geteuid()
+GID = USER.pw_gid if USER else os.getegid()
+
+# The tests themselves may look everywhere and mount things.
+OBSERVER_IS_ROOT = os.geteuid() == 0
+PRODUCT_IS_ROOT = UID == 0
+
+
+def as_user(argv):
+    """The command that runs argv as the product's user."""
+    if USER is None:
+        return list(argv)
+    return ["setpriv", f"--reuid={UID}", f"--regid={GID}", "--clear-groups", "--inh-caps=-all", *argv]
+
+
+def give(path):
+    """Makes a file or tree the product's user's own."""
+    if USER is None:
+        return path
+    os.chown(path, UID, GID)
+    for parent, folders, files in os.walk(path):
+        for name in folders + files:
+            os.chown(os.path.join(parent, name), UID, GID, follow_symlinks=False)
+    return path

@@ -1,0 +1,89 @@
+"""Fixtures of the end-to-end tests.
+
+boxlite     a home of its own for one test; removed afterwards, with the proof that nothing is left
+shared      one home for the tests of a module, with one running box `box`; for tests that disturb nobody
+demo        the test image as "oci:DIR": busybox, a few users, EXPOSE of three ports
+registry    a real docker-registry holding it in several forms
+"""
+
+import os
+import shutil
+import tempfile
+
+import pytest
+from boxlite_testing import identity, oci
+from boxlite_testing.cli import BIN_DIR, Boxlite
+from boxlite_testing.registry import Registry
+
+
+def pytest_report_header():
+    who = identity.USER.pw_name if identity.USER else f"uid {identity.UID}"
+    return f"boxlite: {BIN_DIR}, run as {who}"
+
+
+def pytest_sessionstart():
+    for program in ("boxlite", "boxlite-shim"):
+        if not os.access(os.path.join(BIN_DIR, program), os.X_OK):
+            pytest.exit(f"{os.path.join(BIN_DIR, program)} is missing: run make first", returncode=4)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    report = (yield).get_result()
+    if report.failed:
+        item.session.stash.setdefault(FAILED, set()).update({item.nodeid, item.module.__name__})
+
+
+FAILED = pytest.StashKey()
+
+
+def has_failed(request, name):
+    return name in request.session.stash.get(FAILED, set())
+
+
+@pytest.fixture
+def boxlite(request):
+    runner = Boxlite()
+    yield runner
+    runner.close(failed=has_failed(request, request.node.nodeid))
+
+
+@pytest.fixture(scope="module")
+def shared(request, demo):
+    runner = Boxlite()
+    runner.ok("run", "-d", "--name", "box", "-e", "FROM_BOX=yes", demo, "sleep", "infinity")
+    yield runner
+    runner.close(failed=has_failed(request, request.module.__name__))
+
+
+@pytest.fixture(scope="session")
+def images():
+    """A directory for image layouts, readable by all."""
+    directory = tempfile.mkdtemp(prefix="boxlite-images-")
+    os.chmod(directory, 0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def demo(images):
+    return "oci:" + oci.write_demo(f"{images}/demo")
+
+
+@pytest.fixture(scope="session")
+def entrypoint_image(images):
+    return "oci:" + oci.write_demo(f"{images}/entrypoint", Entrypoint=["echo", "entry"], Cmd=["from-cmd"])
+
+
+@pytest.fixture(scope="session")
+def user_image(images):
+    return "oci:" + oci.write_demo(f"{images}/user", User="app", WorkingDir="/home/app", StopSignal="SIGUSR1")
+
+
+@pytest.fixture(scope="session")
+def registry(demo):
+    server = Registry()
+    server.demo = server.push(demo[len("oci:"):], "demo:latest")
+    server.schema2 = server.push(demo[len("oci:"):], "schema2:latest", schema2=True)
+    yield server
+    server.close()

@@ -1,0 +1,215 @@
+"""Bad input of every kind: one line that names the thing and the next step, exit status 125, and nothing left behind."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+from boxlite_testing import identity, oci
+from boxlite_testing.registry import LayoutServer, Registry, free_port
+
+needs_root = pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="needs root to mount")
+
+
+def assert_home_is_clean(boxlite):
+    boxlite.assert_nothing_left()
+    images = boxlite.ok("images", "-q")
+    assert images == "", images
+
+
+def test_a_box_that_does_not_exist_is_named(boxlite):
+    for command in (["start"], ["stop"], ["kill"], ["rm"], ["rm", "-f"], ["logs"], ["inspect"], ["wait"]):
+        # `inspect` prints an empty array first, as docker does.
+        finished = boxlite(*command, "no-such-box")
+        assert finished.code == 125 and "no-such-box" in finished.err and len(finished.err.splitlines()) == 1, str(finished)
+    boxlite.refused("exec", "no-such-box", "true", mentions="no-such-box")
+
+
+def test_a_taken_name_is_named_and_the_box_that_has_it_is_left_alone(shared, demo):
+    shared.refused("create", "--name", "box", demo, mentions="box")
+    shared.refused("run", "-d", "--name", "box", demo, "true", mentions="box")
+    shared.refused("run", "--rm", "--name", "box", demo, "true", mentions="box")
+    assert [box["status"] for box in shared.list()] == ["running"]
+    shared.ok("exec", "box", "true")
+
+
+def test_a_box_that_does_not_run_refuses_exec_and_kill_by_name(boxlite, demo):
+    boxlite.ok("create", "--name", "idle", demo)
+    boxlite.refused("exec", "idle", "true", mentions="idle")
+    boxlite.refused("kill", "idle", mentions="idle")
+
+
+def test_an_image_that_the_registry_does_not_have(boxlite, registry):
+    reference = f"{registry.address}/no/such:image"
+    for command in (["pull", reference], ["run", "--rm", reference, "true"], ["create", reference]):
+        boxlite.refused(*command, mentions=reference)
+    boxlite.refused("pull", registry.demo.replace(":latest", ":no-such-tag"), mentions="no-such-tag")
+    assert_home_is_clean(boxlite)
+
+
+def test_a_registry_that_is_down(boxlite):
+    address = f"127.0.0.1:{free_port()}"
+    boxlite.refused("pull", f"{address}/demo:latest", mentions=address)
+    assert_home_is_clean(boxlite)
+
+
+def test_a_layout_directory_that_is_none(boxlite, images):
+    boxlite.refused("run", "--rm", f"oci:{images}/nowhere", "true", mentions=f"{images}/nowhere")
+    os.makedirs(f"{images}/empty", exist_ok=True)
+    boxlite.refused("run", "--rm", f"oci:{images}/empty", "true", mentions=f"{images}/empty")
+    assert_home_is_clean(boxlite)
+
+
+@pytest.fixture
+def spoiled(demo):
+    """A registry of one test, to be damaged by it."""
+    server = Registry()
+    server.demo = server.push(demo[len("oci:"):], "demo:latest")
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("part", ["layer", "config", "manifest"])
+def test_content_that_is_not_what_its_digest_says(boxlite, images, demo, part):
+    def spoil(path, body):
+        what = "manifest" if "/manifests/" in path else "config" if body.startswith(b"{") else "layer"
+        return (body[:-1] + bytes([body[-1] ^ 1]), len(body)) if what == part else None
+
+    layout = demo[len("oci:"):]
+    server = LayoutServer(layout, spoil)
+    try:
+        # By digest, so that a wrong manifest is noticed too.
+        with open(f"{layout}/index.json") as file:
+            digest = json.load(file)["manifests"][0]["digest"]
+        boxlite.refused("pull", f"{server.address}/demo@{digest}", mentions="sha256:")
+        assert_home_is_clean(boxlite)
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("lie", ["cut short", "shorter than said", "longer than said"])
+def test_a_layer_that_is_truncated_or_has_another_length(boxlite, demo, lie):
+    def spoil(path, body):
+        if "/blobs/" not in path or body.startswith(b"{"):
+            return None
+        half = body[:len(body) // 2]
+        return {"cut short": (half, len(body)), "shorter than said": (half, len(half)), "longer than said": (body + b"x", len(body) + 1)}[lie]
+
+    server = LayoutServer(demo[len("oci:"):], spoil)
+    try:
+        boxlite.refused("run", "--rm", f"{server.address}/demo:latest", "true", mentions=server.address)
+        assert_home_is_clean(boxlite)
+    finally:
+        server.close()
+
+
+def test_a_damaged_blob_in_a_real_registry(boxlite, spoiled):
+    layer = spoiled.manifest("demo:latest")["layers"][0]["digest"]
+    path = spoiled.stored_blobs()[layer]
+    with open(path, "r+b") as file:
+        original = file.read()
+        file.seek(1000)
+        file.write(b"not what it was")
+    boxlite.refused("pull", spoiled.demo, mentions=layer[:19])
+    assert_home_is_clean(boxlite)
+
+    # The registry is mended: the same pull goes through, nothing of the first is in its way.
+    with open(path, "r+b") as file:
+        file.write(original)
+    boxlite.ok("pull", spoiled.demo)
+
+
+def test_a_layer_that_is_no_archive(boxlite, images):
+    layout = oci.write_layout(f"{images}/garbage", [b"this is no tar archive" * 100], oci.DEMO_CONFIG)
+    boxlite.refused("pull", f"oci:{layout}", mentions="garbage")
+    assert_home_is_clean(boxlite)
+
+
+def test_an_image_for_another_processor(boxlite, images, demo):
+    layout = shutil.copytree(demo[len("oci:"):], f"{images}/arm")
+    with open(f"{layout}/index.json") as file:
+        index = json.load(file)
+    index["manifests"][0]["platform"]["architecture"] = "arm64"
+    with open(f"{layout}/index.json", "w") as file:
+        json.dump(index, file)
+    boxlite.refused("pull", f"oci:{layout}", mentions=["amd64"])
+    assert_home_is_clean(boxlite)
+
+
+def test_a_home_that_cannot_be_made(boxlite, demo):
+    with open(f"{boxlite.directory}/file", "w"):
+        pass
+    boxlite.refused("--home", f"{boxlite.directory}/file/home", "ls", mentions=f"{boxlite.directory}/file/home")
+
+
+@pytest.mark.skipif(identity.PRODUCT_IS_ROOT, reason="root may write everywhere")
+def test_a_home_that_cannot_be_written(boxlite, demo):
+    os.makedirs(boxlite.home)
+    identity.give(boxlite.directory)
+    os.chmod(boxlite.home, 0o500)
+    boxlite.refused("run", "--rm", demo, "true", mentions=boxlite.home)
+    os.chmod(boxlite.home, 0o700)
+    boxlite.refused("--home", "/proc/home", "ls", mentions="/proc/home")
+
+
+@needs_root
+def test_a_home_of_another_user(boxlite, demo):
+    os.makedirs(boxlite.home)
+    os.chown(boxlite.home, 12345, 12345)
+    os.chmod(boxlite.home, 0o700)
+    boxlite.refused("ls", mentions=boxlite.home)
+    os.rmdir(boxlite.home)
+
+
+@needs_root
+def test_a_home_on_a_file_system_whose_locks_are_not_the_kernels(boxlite, demo):
+    source, mount = f"{boxlite.directory}/source", f"{boxlite.directory}/fuse"
+    for path in (source, mount):
+        os.mkdir(path)
+        os.chown(path, identity.UID, identity.GID)
+    subprocess.run(["bindfs", source, mount], check=True)
+    try:
+        message = boxlite.refused("--home", f"{mount}/home", "run", "--rm", demo, "true", mentions=f"{mount}/home")
+        assert "file system" in message.lower() or "fuse" in message.lower()
+        # Not one box, image or database was begun there.
+        assert [name for _, _, files in os.walk(source) for name in files] == []
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+@pytest.mark.parametrize("program, package", [("qemu-system-x86_64", "qemu-system-x86"), ("bwrap", "bubblewrap")])
+def test_a_missing_program_is_named_with_its_package(boxlite, demo, program, package):
+    boxlite.ok("pull", demo)
+    others = f"{boxlite.directory}/path"
+    os.mkdir(others)
+    for name in {"qemu-system-x86_64", "qemu-img", "bwrap"} - {program}:
+        os.symlink(f"/usr/bin/{name}", f"{others}/{name}")
+    boxlite.refused("run", "--rm", demo, "true", environment={"PATH": others}, mentions=[program, package])
+    boxlite.assert_nothing_left()
+
+
+@needs_root
+@pytest.mark.parametrize("size", ["1m", "3m", "12m"])
+def test_a_disk_that_fills_up_during_a_pull(boxlite, images, size):
+    layout = f"{images}/big"
+    if not os.path.exists(layout):
+        oci.write_demo(layout, oci.Layer().file("opt", os.urandom(16 << 20)).tar())
+    os.mkdir(boxlite.home)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700,uid={identity.UID},gid={identity.GID}", "tmpfs", boxlite.home],
+                   check=True)
+    try:
+        boxlite.refused("pull", f"oci:{layout}", mentions="space")
+        assert_home_is_clean(boxlite)
+        used = int(subprocess.run(["du", "-sk", boxlite.home], check=True, capture_output=True, text=True).stdout.split()[0])
+        assert used < 600, "what the pull wrote is still there"
+    finally:
+        subprocess.run(["umount", boxlite.home], check=True)
+        os.rmdir(boxlite.home)
+
+
+def test_flags_and_verbs_that_do_not_exist_are_refused_by_name(boxlite, demo):
+    boxlite.refused("run", "--network", "none", demo, "true", mentions="--network")
+    boxlite.refused("run", "-v", "/tmp:/tmp", demo, "true", mentions="-v")
+    boxlite.refused("frobnicate", mentions="frobnicate")
+    boxlite.assert_nothing_left()

@@ -1,0 +1,141 @@
+"""`exec`: a second command in a running box, with docker's meaning. All tests share one box."""
+
+import json
+import subprocess
+
+import pytest
+from boxlite_testing.terminal import Terminal
+
+
+def test_output_stays_apart_and_the_exit_code_comes_back(shared):
+    finished = shared("exec", "box", "sh", "-c", "echo out; echo err >&2; exit 9")
+    assert (finished.out, finished.err, finished.code) == ("out\n", "err\n", 9)
+
+
+@pytest.mark.parametrize("command, code", [(["no-such"], 127), (["/etc/passwd"], 126), (["/etc"], 126), (["/nowhere/x"], 127),
+                                           (["sh", "-c", "kill -KILL $$"], 137), (["sh", "-c", "kill -TERM $$"], 143)])
+def test_exit_codes_are_dockers(shared, command, code):
+    finished = shared("exec", "box", *command)
+    assert finished.code == code, str(finished)
+
+
+def test_flags_of_the_command_are_left_to_it(shared):
+    assert shared.ok("exec", "box", "echo", "-e", "-t", "--help") == "-t --help\n"
+    assert shared.ok("exec", "box", "--", "echo", "x") == "x\n"
+
+
+def test_environment_user_and_directory(shared):
+    shown = "echo $FROM_BOX $GREETING; echo ${MINE-unset}; id -un; pwd"
+    assert shared.ok("exec", "box", "sh", "-c", shown).splitlines() == ["yes hello from the image", "unset", "root", "/"]
+    assert shared.ok("exec", "-e", "MINE=here", "-u", "app", "-w", "/tmp", "box", "sh", "-c", shown).splitlines() == [
+        "yes hello from the image", "here", "app", "/tmp"]
+
+
+def test_stdin_is_passed_on_only_when_asked_for(shared):
+    assert shared.ok("exec", "-i", "box", "wc", "-c", input=b"x" * 100000).split() == ["100000"]
+    assert shared.ok("exec", "box", "wc", "-c", input=b"x" * 100000).split() == ["0"]
+
+
+def test_four_megabytes_go_in_and_out_unchanged(shared):
+    data = bytes((i * 7 + i // 251) % 256 for i in range(4 << 20))
+    assert shared("exec", "-i", "box", "cat", input=data).stdout == data
+
+
+def test_a_closed_output_ends_the_command_line(shared):
+    child = shared.spawn("exec", "box", "yes")
+    assert child.stdout.read(4) == b"y\ny\n"
+    child.stdout.close()
+    child.wait(timeout=60)
+    assert child.returncode != 0
+    shared.ok("exec", "box", "true")
+
+
+def test_a_reader_that_stops_reading_holds_up_nobody_else(shared):
+    child = shared.spawn("exec", "box", "yes")
+    assert child.stdout.read(2) == b"y\n"
+    for _ in range(3):
+        assert shared.ok("exec", "box", "echo", "free") == "free\n"
+    child.kill()
+    child.communicate()
+
+
+def test_twenty_at_once_each_get_their_own_output(shared):
+    children = [shared.spawn("exec", "box", "sh", "-c", f"seq {n} {n + 2000}; exit {n}") for n in range(20)]
+    for n, child in enumerate(children):
+        stdout, _ = child.communicate(timeout=120)
+        assert child.returncode == n and stdout.decode().split() == [str(i) for i in range(n, n + 2001)]
+
+
+def test_a_terminal_has_the_size_of_ours_and_follows_it(shared):
+    with Terminal(shared, "exec", "-it", "box", "sh", rows=20, columns=60) as terminal:
+        terminal.read_until("# ")
+        terminal.send("stty size\n")
+        terminal.read_until("20 60")
+        terminal.resize(33, 101)
+        terminal.send("until [ \"$(stty size)\" = '33 101' ]; do :; done; echo fol''lowed\n")
+        terminal.read_until("followed")
+        terminal.send("tty; exit 4\n")
+        terminal.read_until("/dev/")
+        assert terminal.wait() == 4
+
+
+def test_control_d_ends_the_input_of_a_terminal(shared):
+    with Terminal(shared, "exec", "-it", "box", "cat") as terminal:
+        terminal.send("typed\n")
+        terminal.read_until("typed\r\ntyped\r\n")
+        terminal.send("\x04")
+        assert terminal.wait() == 0
+
+
+def test_a_terminal_is_refused_where_there_is_none(shared):
+    finished = shared("exec", "-it", "box", "true")
+    assert finished.code != 0 and len(finished.err.splitlines()) == 1, str(finished)
+
+
+def test_processes_of_one_exec_see_those_of_the_box(shared):
+    assert shared.ok("exec", "box", "cat", "/proc/1/cmdline") == "sleep\0infinity\0"
+
+
+def test_a_box_has_dockers_files_and_mounts(shared):
+    hostname = shared.inspect("box")["id"]
+    assert shared.ok("exec", "box", "cat", "/etc/hostname").strip() == hostname == shared.ok("exec", "box", "hostname").strip()
+    assert hostname in shared.ok("exec", "box", "cat", "/etc/hosts")
+    mounts = {line.split()[1]: line.split()[2] for line in shared.ok("exec", "box", "cat", "/proc/mounts").splitlines()}
+    for path, kind in (("/", "ext4"), ("/proc", "proc"), ("/dev", "tmpfs"), ("/dev/pts", "devpts"), ("/dev/shm", "tmpfs"),
+                       ("/dev/mqueue", "mqueue"), ("/sys", "sysfs"), ("/sys/fs/cgroup", "cgroup2")):
+        assert mounts.get(path) == kind, f"{path}: {mounts}"
+    assert shared("exec", "box", "sh", "-c", "echo b >/proc/sysrq-trigger").code != 0
+    shared.ok("exec", "box", "sh", "-c", "echo x >/dev/null && head -c 8 /dev/urandom >/dev/shm/x && test -c /dev/tty")
+
+
+def test_the_clock_is_the_hosts(shared):
+    import time
+    assert abs(int(shared.ok("exec", "box", "date", "+%s")) - time.time()) < 10
+
+
+def test_a_box_is_found_by_name_id_and_beginning_of_its_id(shared):
+    box = shared.inspect("box")["id"]
+    for reference in ("box", box, box[:4]):
+        assert shared.ok("exec", reference, "echo", "it") == "it\n"
+
+
+def test_inspect_shows_the_state_as_json(shared):
+    boxes = json.loads(shared.ok("inspect", "box"))
+    assert boxes[0]["name"] == "box" and boxes[0]["status"] == "running" and boxes[0]["generation"] == 1
+
+
+def test_orphans_in_the_box_are_reaped(shared):
+    shared.ok("exec", "box", "sh", "-c", "for i in 1 2 3 4 5; do (sleep 0.01 & ) ; done")
+    until = 'until ! grep -h "^State:.*Z" /proc/[0-9]*/status >/dev/null 2>&1; do sleep 0.1; done'
+    shared.ok("exec", "box", "sh", "-c", until)
+
+
+def test_stdin_of_an_interactive_exec_can_be_a_conversation(shared):
+    child = shared.spawn("exec", "-i", "box", "sh", stdin=subprocess.PIPE)
+    for number in range(3):
+        child.stdin.write(f"echo answer {number}\n".encode())
+        child.stdin.flush()
+        assert child.stdout.readline() == f"answer {number}\n".encode()
+    child.stdin.write(b"exit 2\n")
+    child.stdin.close()
+    assert child.wait(timeout=60) == 2
