@@ -1,6 +1,7 @@
 """Fixtures of the end-to-end tests.
 
 boxlite     a home of its own for one test; removed afterwards, with the proof that nothing is left
+home        the same for all tests of a module, which leave no box behind themselves (run --rm)
 shared      one home for the tests of a module, with one running box `box`; for tests that disturb nobody
 demo        the test image as "oci:DIR": busybox, a few users, EXPOSE of three ports
 registry    a real docker-registry holding it in several forms
@@ -46,6 +47,13 @@ def boxlite(request):
     runner = Boxlite()
     yield runner
     runner.close(failed=has_failed(request, request.node.nodeid))
+
+
+@pytest.fixture(scope="module")
+def home(request):
+    runner = Boxlite()
+    yield runner
+    runner.close(failed=has_failed(request, request.module.__name__))
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,6 @@ from boxlite_testing.terminal import Terminal
 from boxlite_testing.waiting import wait_until
 
 
-@pytest.fixture(scope="module")
-def home(request):
-    """One home for all: each test removes its boxes itself, with --rm."""
-    from boxlite_testing.cli import Boxlite
-    runner = Boxlite()
-    yield runner
-    runner.close()
-
-
 def test_output_and_exit_code_of_the_command_come_back(home, demo):
     finished = home("run", "--rm", demo, "sh", "-c", "echo out; echo err >&2; exit 7")
     assert (finished.out, finished.err, finished.code) == ("out\n", "err\n", 7), str(finished)

@@ -43,8 +43,13 @@ class Layer:
 
 
 def busybox_layer():
-    """A small Linux system: busybox with all its applets, and the users of PASSWD."""
     layer = Layer()
+    add_busybox(layer)
+    return layer.tar()
+
+
+def add_busybox(layer):
+    """A small Linux system: busybox with all its applets, and the users of PASSWD."""
     for path in ("bin", "etc", "root", "home", "proc", "sys", "dev", "var", "usr", "usr/bin"):
         layer.folder(path)
     layer.folder("tmp", 0o1777).folder("home/app", 0o755, uid=1000, gid=1000)
@@ -53,7 +58,7 @@ def busybox_layer():
     for applet in subprocess.run([BUSYBOX, "--list"], check=True, capture_output=True, text=True).stdout.split():
         if applet != "busybox":
             layer.symlink(f"bin/{applet}", "busybox")
-    return layer.file("etc/passwd", PASSWD).file("etc/group", GROUP).file("etc/boxlite-demo", "a box\n").tar()
+    layer.file("etc/passwd", PASSWD).file("etc/group", GROUP)
 
 
 def _blob(directory, data):

@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""Measures the figures of the README: ratios of boxlite to a peer that does the like, from one run, so that a slow or noisy machine
+slows both. Ours and the peer's runs alternate; medians are compared.
+
+    make bench                       all of it, with a release build; about ten minutes
+    bench/bench.py cold exec …       only these: cold, exec, ls, memory, jobs
+
+Prints a table and writes docs/results/<date>-bench.json. Needs root, for podman and for /proc/<pid>/smaps_rollup.
+"""
+
+import datetime
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+os.environ.setdefault("BOXLITE_BIN_DIR", os.path.join(REPOSITORY, "build", "release", "bin"))
+sys.path.insert(0, os.path.join(REPOSITORY, "tests", "e2e"))
+
+from boxlite_testing import census, oci, proc  # noqa: E402
+from boxlite_testing.cli import BIN_DIR, Boxlite  # noqa: E402
+from boxlite_testing.waiting import wait_until  # noqa: E402
+from peers import Podman, RawQemu  # noqa: E402
+from toolchain import COMPILE, toolchain_image  # noqa: E402
+
+# Native, these take a third of a second or so: enough to drown the cost of the exec itself.
+JOBS = {
+    "cpu": ["awk", "BEGIN { for (i = 0; i < 2000000; i++) x = (x * 31 + i) % 65537; print x }"],
+    "syscall": ["dd", "if=/dev/zero", "of=/dev/null", "bs=1", "count=400000"],
+    "compile": ["sh", "-c", COMPILE],
+}
+
+
+def seconds(action):
+    begun = time.perf_counter()
+    action()
+    return time.perf_counter() - begun
+
+
+def alternate(ours, peer, rounds):
+    """Median seconds of both, after one warm-up of each."""
+    ours(), peer()
+    pairs = [(seconds(ours), seconds(peer)) for _ in range(rounds)]
+    return tuple(statistics.median(column) for column in zip(*pairs))
+
+
+class Bench:
+    def __init__(self, directory):
+        self.directory = directory
+        self.figures = []
+        self.boxlite = Boxlite()
+        self.demo = "oci:" + oci.write_demo(f"{directory}/demo")
+        self.boxlite.ok("pull", self.demo)
+
+    def report(self, what, ours, peer, unit, limit=None):
+        figure = {"what": what, "ratio": round(ours / peer, 3), "limit": limit, "ours": round(ours, 4), "peer": round(peer, 4),
+                  "unit": unit}
+        self.figures.append(figure)
+        print(f"{what:<66} {ours:>10.3f} {peer:>10.3f} {unit:<4} {figure['ratio']:>7.2f}" + (f"  (≤ {limit})" if limit else ""), flush=True)
+
+    def idle_box(self):
+        self.boxlite.ok("run", "-d", "--name", "idle", self.demo, "sleep", "infinity")
+        self.boxlite.ok("exec", "idle", "true")
+        return self.boxlite.inspect("idle")["id"]
+
+    def cold(self):
+        box = self.idle_box()
+        raw = RawQemu(self.directory, census.qemu(self.boxlite.home, box), os.path.join(BIN_DIR, "..", "guest"))
+        self.boxlite.ok("rm", "-f", "idle")
+        ours, peer = alternate(lambda: self.boxlite.ok("run", "--rm", self.demo, "true"), raw.boot_and_power_off, 10)
+        self.report("cold `run --rm IMAGE true` ÷ raw QEMU boot to a busybox init", ours, peer, "s", 1.6)
+
+    def memory(self):
+        box = self.idle_box()
+        mine = [census.shim(self.boxlite.home, box), *census.vm_processes(self.boxlite.home, box)]
+        raw = RawQemu(self.directory, census.qemu(self.boxlite.home, box), os.path.join(BIN_DIR, "..", "guest"))
+        # Both have been idle for as long when they are read: until nothing more is faulted in.
+        ours = settled(lambda: sum(private_mib(p.pid) for p in mine))
+        with raw.idle() as process:
+            peer = settled(lambda: private_mib(process.pid))
+        for p in mine:
+            print(f"    {p.name:<20} {private_mib(p.pid):8.1f} MiB private")
+        self.boxlite.ok("rm", "-f", "idle")
+        self.report("private memory of an idle 512 MiB box ÷ raw QEMU, same guest", ours, peer, "MiB", 1.5)
+
+    def exec(self):
+        self.idle_box()
+        with Podman(self.directory, oci.busybox_layer()) as podman:
+            ours, peer = alternate(lambda: self.boxlite.ok("exec", "idle", "true"), lambda: podman.exec("true"), 25)
+        self.boxlite.ok("rm", "-f", "idle")
+        self.report("`exec true` ÷ `podman exec`", ours, peer, "s", 0.6)
+
+    def ls(self):
+        for number in range(100):
+            verb = ["run", "-d"] if number < 5 else ["create"]
+            self.boxlite.ok(*verb, "--name", f"ls{number}", self.demo, "sleep", "infinity")
+        database = f"{self.boxlite.home}/{census.DATABASE}"
+        ours, peer = alternate(lambda: self.boxlite.ok("ls", "-a"),
+                               lambda: subprocess.run(["sqlite3", database, "select 1"], check=True, capture_output=True), 40)
+        self.boxlite.ok("rm", "-f", *self.boxlite.ok("ls", "-aq").split())
+        self.report("`ls -a` of 100 boxes, 5 running ÷ `sqlite3 db 'select 1'`", ours, peer, "s", 4)
+
+    def jobs(self):
+        layer = toolchain_image()
+        image = "oci:" + oci.write_layout(f"{self.directory}/toolchain", [layer], oci.DEMO_CONFIG)
+        self.boxlite.ok("run", "-d", "--name", "work", "--memory", "1g", image, "sleep", "infinity")
+        with Podman(self.directory, layer) as podman:
+            for name, command in JOBS.items():
+                ours, peer = alternate(lambda: self.boxlite.ok("exec", "work", *command, timeout=600), lambda: podman.exec(*command), 3)
+                self.report(f"{name}-heavy job in a box ÷ under podman", ours, peer, "s")
+        self.boxlite.ok("rm", "-f", "work")
+
+
+def private_mib(pid):
+    return proc.memory_kib(pid, "Private_Clean", "Private_Dirty", "Private_Hugetlb") / 1024
+
+
+def settled(read):
+    """The value once it has not grown by more than 1 % for two seconds."""
+    seen = []
+
+    def quiet():
+        seen.append(read())
+        return len(seen) > 20 and seen[-1] <= seen[-20] * 1.01
+    wait_until(quiet, "the memory in use is steady", interval=0.1)
+    return seen[-1]
+
+
+def main():
+    wanted = sys.argv[1:] or ["cold", "exec", "ls", "memory", "jobs"]
+    print(f"{'':<66} {'boxlite':>10} {'peer':>10} {'':<4} {'ratio':>7}")
+    with tempfile.TemporaryDirectory(prefix="boxlite-bench-") as directory:
+        bench = Bench(directory)
+        try:
+            for name in wanted:
+                getattr(bench, name)()
+        finally:
+            bench.boxlite.close()
+    result = {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "cores": os.cpu_count(),
+              "kernel": os.uname().release, "accelerator": "tcg", "figures": bench.figures}
+    if not sys.argv[1:]:
+        path = os.path.join(REPOSITORY, "docs", "results", f"{result['date'][:10]}-bench.json")
+        with open(path, "w") as file:
+            json.dump(result, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+        print(f"written to {os.path.relpath(path, REPOSITORY)}")
+    missed = [figure["what"] for figure in bench.figures if figure["limit"] and figure["ratio"] > figure["limit"]]
+    for what in missed:
+        print(f"over its limit: {what}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
