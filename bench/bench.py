@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Measures the figures of the README: ratios of boxlite to a peer that does the like, from one run, so that a slow or noisy machine
-slows both. Ours and the peer's runs alternate; medians are compared.
+"""Measures the figures of the README: ratios of boxlite to a peer that does the like, from one run, so that a slow or noisy
+machine slows both. Ours and the peer's runs alternate; medians are compared.
 
     make bench                       all of it, with a release build; about ten minutes
     bench/bench.py cold exec …       only these: cold, exec, ls, memory, jobs
@@ -60,7 +60,8 @@ class Bench:
         figure = {"what": what, "ratio": round(ours / peer, 3), "limit": limit, "ours": round(ours, 4), "peer": round(peer, 4),
                   "unit": unit}
         self.figures.append(figure)
-        print(f"{what:<66} {ours:>10.3f} {peer:>10.3f} {unit:<4} {figure['ratio']:>7.2f}" + (f"  (≤ {limit})" if limit else ""), flush=True)
+        bound = f"  (≤ {limit})" if limit else ""
+        print(f"{what:<66} {ours:>10.3f} {peer:>10.3f} {unit:<4} {figure['ratio']:>7.2f}{bound}", flush=True)
 
     def idle_box(self):
         self.boxlite.ok("run", "-d", "--name", "idle", self.demo, "sleep", "infinity")
@@ -110,7 +111,8 @@ class Bench:
         self.boxlite.ok("run", "-d", "--name", "work", "--memory", "1g", image, "sleep", "infinity")
         with Podman(self.directory, layer) as podman:
             for name, command in JOBS.items():
-                ours, peer = alternate(lambda: self.boxlite.ok("exec", "work", *command, timeout=600), lambda: podman.exec(*command), 3)
+                ours, peer = alternate(lambda: self.boxlite.ok("exec", "work", *command, timeout=600),
+                                       lambda: podman.exec(*command), 3)
                 self.report(f"{name}-heavy job in a box ÷ under podman", ours, peer, "s")
         self.boxlite.ok("rm", "-f", "work")
 

@@ -14,13 +14,14 @@ def option(argv, name):
 
 
 class RawQemu:
-    """The same QEMU with the same machine, kernel and kernel parameters as a box has (taken from the command line of a running one),
-    and nothing else: no jail, no disk, no shim, no agent protocol."""
+    """The same QEMU with the same machine, kernel and kernel parameters as a box has (taken from the command line of a running
+    one), and nothing else: no jail, no disk, no shim, no agent protocol."""
 
     def __init__(self, directory, box_qemu, guest):
         self._guest = guest
         argv = list(box_qemu.argv)
-        self._machine = [word for name in ("-accel", "-M", "-cpu", "-m", "-smp") if name in argv for word in (name, option(argv, name))]
+        self._machine = [word for name in ("-accel", "-M", "-cpu", "-m", "-smp") if name in argv
+                         for word in (name, option(argv, name))]
         self._machine += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
         self._parameters = option(argv, "-append")
         self._initramfs = f"{directory}/busybox.cpio"
@@ -62,13 +63,13 @@ class RawQemu:
 class Podman:
     """One running container of a root file system, with a storage of its own.
 
-    runc, since crun refuses hosts with cgroups of both versions; resource limits as low as any host allows, since raising them may be
-    forbidden even to root."""
+    runc, since crun refuses hosts with cgroups of both versions; resource limits as low as any host allows, since raising them
+    may be forbidden even to root."""
 
     def __init__(self, directory, rootfs):
         self._storage = f"{directory}/podman"
-        self._command = ["podman", "--root", f"{self._storage}/root", "--runroot", f"{self._storage}/run", "--cgroup-manager=cgroupfs",
-                         "--events-backend=none", "--runtime=runc"]
+        self._command = ["podman", "--root", f"{self._storage}/root", "--runroot", f"{self._storage}/run",
+                         "--cgroup-manager=cgroupfs", "--events-backend=none", "--runtime=runc"]
         self._rootfs = rootfs
 
     def _podman(self, *arguments, **options):
@@ -77,8 +78,8 @@ class Podman:
     def __enter__(self):
         os.makedirs(self._storage)
         self._podman("import", "-", "peer:latest", input=self._rootfs)
-        self._podman("run", "-d", "--name", "peer", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000",
-                     "peer:latest", "sleep", "1000000")
+        self._podman("run", "-d", "--name", "peer", "--network", "none", "--ulimit", "nofile=1024:1024",
+                     "--ulimit", "nproc=1000:1000", "peer:latest", "sleep", "1000000")
         return self
 
     def exec(self, *command):

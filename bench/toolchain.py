@@ -1,4 +1,4 @@
-"""A root file system with the host's C compiler in it, for a job that works like a build: reads headers, forks, allocates, writes."""
+"""A root file system with the host's C compiler in it, for a job that works like a build: it reads headers, computes, writes."""
 
 import glob
 import os
@@ -9,8 +9,8 @@ from boxlite_testing import oci
 _FUNCTIONS = 300
 
 # Preprocessor, compiler proper and assembler, called one by one: the driver would want the whole of binutils.
-COMPILE = "cd /src && cc1 -quiet -O2 -I/usr/include -I/usr/include/x86_64-linux-gnu -isystem /usr/lib/gcc-include job.c -o /tmp/job.s && " \
-          "as /tmp/job.s -o /tmp/job.o && test -s /tmp/job.o"
+COMPILE = ("cd /src && cc1 -quiet -O2 -isystem /usr/lib/gcc-include -I/usr/include/x86_64-linux-gnu -I/usr/include "
+           "job.c -o /tmp/job.s && as /tmp/job.s -o /tmp/job.o && test -s /tmp/job.o")
 
 
 def toolchain_image():

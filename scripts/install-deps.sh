@@ -48,8 +48,8 @@ if [ "$(id -u)" -ne 0 ]; then
     $as_root true 2>/dev/null || as_root=sudo
 fi
 
-# A mirror that answers slowly or is being updated is not our failure: try again. `update` reports one broken source of several as a
-# failure too; whether the packages can be had is decided by `install`.
+# A mirror that answers slowly or is being updated is not our failure: try again. `update` reports one broken source of several
+# as a failure too; whether the packages can be had is decided by `install`.
 apt() {
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 "$@" </dev/null
 }

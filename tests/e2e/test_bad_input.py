@@ -94,7 +94,8 @@ def test_a_layer_that_is_truncated_or_has_another_length(boxlite, demo, lie):
         if "/blobs/" not in path or body.startswith(b"{"):
             return None
         half = body[:len(body) // 2]
-        return {"cut short": (half, len(body)), "shorter than said": (half, len(half)), "longer than said": (body + b"x", len(body) + 1)}[lie]
+        return {"cut short": (half, len(body)), "shorter than said": (half, len(half)),
+                "longer than said": (body + b"x", len(body) + 1)}[lie]
 
     server = LayoutServer(demo[len("oci:"):], spoil)
     try:
@@ -196,8 +197,8 @@ def test_a_disk_that_fills_up_during_a_pull(boxlite, images, size):
     if not os.path.exists(layout):
         oci.write_demo(layout, oci.Layer().file("opt", os.urandom(16 << 20)).tar())
     os.mkdir(boxlite.home)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700,uid={identity.UID},gid={identity.GID}", "tmpfs", boxlite.home],
-                   check=True)
+    options = f"size={size},mode=700,uid={identity.UID},gid={identity.GID}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", boxlite.home], check=True)
     try:
         boxlite.refused("pull", f"oci:{layout}", mentions="space")
         assert_home_is_clean(boxlite)

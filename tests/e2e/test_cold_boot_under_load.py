@@ -1,4 +1,4 @@
-"""A cold boot comes up on a busy host too: under TCG the guest's clock calibration used to hang there for ever (7 of 12 boots)."""
+"""A cold boot comes up on a busy host too: under TCG the guest's clock calibration once hung there for ever (7 of 12 boots)."""
 
 import os
 import time

@@ -1,5 +1,6 @@
-"""The report this project grew from: a shim that later commands do not recognise is declared dead, and lives on with its memory,
-its ports and a second machine of the same name beside it. Every command here is a new process; what is left is counted outside."""
+"""The report this project grew from: a shim that later commands do not recognise is declared dead, and lives on with its
+memory, its ports and a second machine of the same name beside it. Every command here is a new process; what is left is counted
+from outside."""
 
 from boxlite_testing import identity, proc
 from boxlite_testing.census import Census

@@ -8,7 +8,8 @@ from boxlite_testing import identity
 from boxlite_testing.waiting import wait_until
 
 # A main command that says which signals it gets, and ends at TERM.
-LISTENS = "for s in HUP INT USR1 USR2; do trap \"echo got $s\" $s; done; trap 'echo got TERM; exit 3' TERM; echo ready; while :; do sleep 0.1; done"
+LISTENS = ("for s in HUP INT USR1 USR2; do trap \"echo got $s\" $s; done; trap 'echo got TERM; exit 3' TERM; "
+           "echo ready; while :; do sleep 0.1; done")
 IGNORES = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
 
 
@@ -57,7 +58,8 @@ def test_kill_sends_the_named_signal_to_the_command(boxlite, user_image, demo):
     ready(boxlite, "a")
     for name in ("HUP", "SIGUSR1", "12"):
         boxlite.ok("kill", "-s", name, "a")
-    wait_until(lambda: all(f"got {name}\n" in boxlite.ok("logs", "a") for name in ("HUP", "USR1", "USR2")), "all three signals arrive")
+    wait_until(lambda: all(f"got {name}\n" in boxlite.ok("logs", "a") for name in ("HUP", "USR1", "USR2")),
+               "all three signals arrive")
     assert boxlite.status("a") == "running"
     boxlite.ok("kill", "a")
     assert boxlite.ok("wait", "a") == "137\n"
@@ -88,7 +90,8 @@ def test_stop_and_start_keep_the_disk_and_it_is_clean(boxlite, demo):
     boxlite.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
     for round_number in range(3):
         boxlite.ok("exec", "a", "sh", "-c", f"echo {round_number} >>/root/kept; mkdir -p /var/many; cd /var/many; "
-                                            "for i in $(seq 300); do echo $i >file$i; done; head -c 8000000 /dev/urandom >/root/big")
+                                            "for i in $(seq 300); do echo $i >file$i; done; "
+                                            "head -c 8000000 /dev/urandom >/root/big")
         boxlite.ok("stop", "-t", "1", "a")
         check_disk(boxlite, "a")
         boxlite.ok("start", "a")

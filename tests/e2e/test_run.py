@@ -50,8 +50,8 @@ def test_environment_user_and_directory_are_the_images_then_the_flags(home, user
     assert changed == ["daemon", "audio", "/tmp/new/dir", "bye", "/", "by name", "unset"]
 
 
-@pytest.mark.parametrize("user, wanted", [("app", "1000 1000"), ("app:staff", "1000 50"), ("1000", "1000 1000"), ("4242", "4242 0"),
-                                          ("4242:4343", "4242 4343"), ("root", "0 0")])
+@pytest.mark.parametrize("user, wanted", [("app", "1000 1000"), ("app:staff", "1000 50"), ("1000", "1000 1000"),
+                                          ("4242", "4242 0"), ("4242:4343", "4242 4343"), ("root", "0 0")])
 def test_users_are_resolved_inside_the_image(shared, user, wanted):
     assert shared.ok("exec", "-u", user, "box", "sh", "-c", "echo $(id -u) $(id -g)") == wanted + "\n"
 
@@ -95,7 +95,8 @@ def test_a_terminal_is_a_terminal(home, demo):
 
 
 def test_ctrl_c_on_the_terminal_interrupts_the_command_not_the_command_line(home, demo):
-    with Terminal(home, "run", "--rm", "-it", demo, "sh", "-c", "trap 'echo caught; exit 3' INT; echo rea''dy; while :; do read x; done") as terminal:
+    script = "trap 'echo caught; exit 3' INT; echo rea''dy; while :; do read x; done"
+    with Terminal(home, "run", "--rm", "-it", demo, "sh", "-c", script) as terminal:
         terminal.read_until("ready")
         terminal.send("\x03")
         terminal.read_until("caught")

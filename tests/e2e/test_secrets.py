@@ -4,6 +4,7 @@ import base64
 import os
 import secrets
 import shutil
+import stat
 import threading
 import time
 
@@ -42,7 +43,8 @@ def file_hits(folder, needles, wanted=lambda info: True):
             path = os.path.join(parent, name)
             try:
                 info = os.lstat(path)
-                if (info.st_mode & 0o170000) == 0o100000 and wanted(info) and any(n in data for data in pieces(path) for n in needles):
+                looked_at = stat.S_ISREG(info.st_mode) and wanted(info)
+                if looked_at and any(needle in data for data in pieces(path) for needle in needles):
                     hits.append(path)
             except (FileNotFoundError, PermissionError):
                 continue

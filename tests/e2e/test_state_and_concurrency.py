@@ -1,4 +1,4 @@
-"""Any number of processes use one home at once; whatever they do, rows, leases, shims, VMs and directories stay equal in number."""
+"""Any number of processes use one home at once; whatever they do, there are as many rows as leases, shims, VMs and directories."""
 
 import os
 import random
@@ -24,7 +24,8 @@ def commands(dice, demo):
         yield dice.choices(
             [(["ls", "-a"], {0}), (["inspect", box], {0, 125}), (["exec", box, "true"], {0, 125, 137}), (["logs", box], {0, 125}),
              (["start", box], {0, 125}), (["stop", "-t", "1", box], {0, 125}), (["kill", box], {0, 125}),
-             (["rm", box], {0, 125}), (["rm", "-f", box], {0, 125}), (["run", "-d", "--name", box, demo, "sleep", "infinity"], {0, 125})],
+             (["rm", box], {0, 125}), (["rm", "-f", box], {0, 125}),
+             (["run", "-d", "--name", box, demo, "sleep", "infinity"], {0, 125})],
             weights=[30, 15, 50, 10, 12, 10, 5, 5, 8, 15])[0]
 
 

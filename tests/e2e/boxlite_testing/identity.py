@@ -14,7 +14,8 @@ def _user():
     try:
         return pwd.getpwnam(name)
     except KeyError:
-        subprocess.run(["useradd", "--system", "--user-group", "--shell", "/bin/sh", "--home-dir", "/nonexistent", name], check=True)
+        subprocess.run(["useradd", "--system", "--user-group", "--shell", "/bin/sh", "--home-dir", "/nonexistent", name],
+                       check=True)
         return pwd.getpwnam(name)
 
 

@@ -1,4 +1,4 @@
-"""Writes OCI images (image-spec v1.1) as layout directories, from trees given as values: no root, no unpacking, same bytes each time."""
+"""Writes OCI images (image-spec v1.1) as layout directories, from trees given as values: needs no root, unpacks nothing."""
 
 import gzip
 import hashlib
@@ -80,7 +80,8 @@ def write_layout(directory, layers, config, tag="latest"):
     image = {"created": "2024-01-01T00:00:00Z", "architecture": "amd64", "os": "linux", "config": config,
              "rootfs": {"type": "layers", "diff_ids": diff_ids}}
     manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **_blob(directory, json.dumps(image).encode())},
+                "config": {"mediaType": "application/vnd.oci.image.config.v1+json",
+                           **_blob(directory, json.dumps(image).encode())},
                 "layers": descriptors}
     index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
         {"mediaType": manifest["mediaType"], **_blob(directory, json.dumps(manifest).encode()),

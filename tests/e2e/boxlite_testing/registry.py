@@ -34,7 +34,8 @@ class Registry:
             auth = f"auth: {{htpasswd: {{realm: test, path: {self.directory}/htpasswd}}}}\n"
         with open(f"{self.directory}/config.yml", "w") as file:
             file.write(f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n{auth}"
-                       f"storage: {{filesystem: {{rootdirectory: {self.directory}/storage}}}}\nhttp: {{addr: '{self.address}'}}\n")
+                       f"storage: {{filesystem: {{rootdirectory: {self.directory}/storage}}}}\n"
+                       f"http: {{addr: '{self.address}'}}\n")
         with open(f"{self.directory}/log", "wb") as log:
             self.process = subprocess.Popen(["docker-registry", "serve", f"{self.directory}/config.yml"],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -74,7 +75,8 @@ class Registry:
     def stored_blobs(self):
         """{digest: path of its file}: for tests that spoil them."""
         root = f"{self.directory}/storage/docker/registry/v2/blobs/sha256"
-        return {f"sha256:{digest}": f"{root}/{start}/{digest}/data" for start in os.listdir(root) for digest in os.listdir(f"{root}/{start}")}
+        return {f"sha256:{digest}": f"{root}/{start}/{digest}/data"
+                for start in os.listdir(root) for digest in os.listdir(f"{root}/{start}")}
 
     def manifest(self, name):
         repository, tag = name.rsplit(":", 1)
@@ -93,7 +95,7 @@ class Registry:
 
 
 class LayoutServer:
-    """Serves one OCI layout as a registry. `spoil(path, body)` may return (bytes to send, length to promise) to break a promise."""
+    """Serves one OCI layout as a registry; `spoil(path, body)` may return (bytes to send, length to promise) to break a promise."""
 
     def __init__(self, layout, spoil):
         with open(f"{layout}/index.json") as file:
@@ -116,7 +118,8 @@ class LayoutServer:
                     return
                 sent, promised = spoil(self.path, body) or (body, len(body))
                 self.send_response(200)
-                self.send_header("Content-Type", descriptor["mediaType"] if "/manifests/" in self.path else "application/octet-stream")
+                kind = descriptor["mediaType"] if "/manifests/" in self.path else "application/octet-stream"
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(promised))
                 self.end_headers()
                 self.wfile.write(sent)
