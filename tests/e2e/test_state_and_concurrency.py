@@ -1,4 +1,4 @@
-"""Any number of processes use one home at once; whatever they do, there are as many rows as leases, shims, VMs and directories."""
+"""Any number of processes use one home at once; there always are as many rows as leases, shims, VMs and directories."""
 
 import os
 import random

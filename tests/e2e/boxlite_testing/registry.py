@@ -95,7 +95,7 @@ class Registry:
 
 
 class LayoutServer:
-    """Serves one OCI layout as a registry; `spoil(path, body)` may return (bytes to send, length to promise) to break a promise."""
+    """Serves one OCI layout as a registry; `spoil(path, body)` may return other (bytes, promised length)."""
 
     def __init__(self, layout, spoil):
         with open(f"{layout}/index.json") as file:
