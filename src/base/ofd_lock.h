@@ -35,6 +35,9 @@ class OfdLock {
   /// Gives the lock up at once, even if a forked child still shares the description.
   void release();
 
+  /// Closes our descriptor without unlocking: the lock now lasts as long as a child that inherited it.
+  void hand_over() { fd_.reset(); }
+
   /// The locked descriptor: for reading and writing the file's contents, or for a child to inherit.
   int fd() const { return fd_.get(); }
 

@@ -39,7 +39,7 @@ class Vm {
   static Result<Vm> launch(const VmConfig& config, const VmPrograms& programs, int vm_lock_fd);
 
   Vm(Vm&&) noexcept = default;
-  Vm& operator=(Vm&&) noexcept = default;
+  Vm& operator=(Vm&&) = delete;
   ~Vm();
 
   /// Our ends; non-blocking; end-of-file when QEMU is gone.
@@ -67,6 +67,7 @@ class Vm {
   UniqueFd stderr_;
   UniqueFd lifeline_;
   std::unique_ptr<ChildProcess> jail_;
+  std::optional<ExitStatus> status_;  // once reaped
 };
 
 }  // namespace boxlite::vmm

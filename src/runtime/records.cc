@@ -1,0 +1,268 @@
+#include "runtime/records.h"
+
+#include <array>
+#include <string_view>
+#include <utility>
+
+namespace boxlite {
+namespace {
+
+constexpr std::array<std::pair<Phase, std::string_view>, 3> kPhases = {{
+    {Phase::kStarting, "starting"},
+    {Phase::kRunning, "running"},
+    {Phase::kStopping, "stopping"},
+}};
+
+std::string_view phase_name(Phase phase) {
+  for (const auto& [value, text] : kPhases) {
+    if (value == phase) return text;
+  }
+  return "starting";
+}
+
+Result<Phase> phase_from_name(std::string_view name, std::string_view what) {
+  for (const auto& [value, text] : kPhases) {
+    if (text == name) return value;
+  }
+  return fail(ErrorCode::kCorrupt, "{}: unknown phase \"{}\"", what, name);
+}
+
+// Arguments, environment and paths are bytes, which JSON text cannot hold when they are not UTF-8. Each byte is written as the code
+// point of the same number, so that what arrives is what was sent, byte for byte; ASCII reads as itself.
+std::string bytes_to_text(std::string_view bytes) {
+  std::string text;
+  text.reserve(bytes.size());
+  for (const char c : bytes) {
+    const auto value = static_cast<unsigned char>(c);
+    if (value < 0x80) {
+      text.push_back(c);
+    } else {
+      text.push_back(static_cast<char>(0xC0U | (value >> 6U)));
+      text.push_back(static_cast<char>(0x80U | (value & 0x3FU)));
+    }
+  }
+  return text;
+}
+
+Result<std::string> text_to_bytes(std::string_view text, std::string_view what) {
+  std::string bytes;
+  bytes.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto value = static_cast<unsigned char>(text[i]);
+    if (value < 0x80) {
+      bytes.push_back(text[i]);
+      continue;
+    }
+    // The parser has checked that this is UTF-8; only the two sequences for U+0080–U+00FF mean a byte.
+    if ((value != 0xC2 && value != 0xC3) || i + 1 >= text.size()) {
+      return fail(ErrorCode::kCorrupt, "{}: a character beyond U+00FF in a byte string", what);
+    }
+    const auto next = static_cast<unsigned char>(text[++i]);
+    bytes.push_back(static_cast<char>(((value & 0x03U) << 6U) | (next & 0x3FU)));
+  }
+  return bytes;
+}
+
+Json list_to_json(const std::vector<std::string>& list) {
+  Json array = Json::array();
+  for (const std::string& entry : list) array.push_back(bytes_to_text(entry));
+  return array;
+}
+
+Result<std::vector<std::string>> get_list(const Json& json, std::string_view key, std::string_view what) {
+  TRY_ASSIGN(const auto texts, json_get<std::vector<std::string>>(json, key, what));
+  std::vector<std::string> list;
+  list.reserve(texts.size());
+  for (const std::string& text : texts) {
+    TRY_ASSIGN(std::string bytes, text_to_bytes(text, what));
+    list.push_back(std::move(bytes));
+  }
+  return list;
+}
+
+Result<std::string> get_bytes(const Json& json, std::string_view key, std::string_view what) {
+  TRY_ASSIGN(const std::string text, json_get<std::string>(json, key, what));
+  return text_to_bytes(text, what);
+}
+
+// A reader refuses a newer version than its own: fields it does not know could change what the others mean.
+Result<void> check_version(const Json& json, std::string_view what) {
+  TRY_ASSIGN(const int version, json_get<int>(json, "version", what));
+  if (version < 1 || version > kRecordVersion) {
+    return fail(ErrorCode::kUnsupported, "{} has version {}; this boxlite knows versions up to {}", what, version, kRecordVersion);
+  }
+  return {};
+}
+
+Json vm_to_json(const vmm::VmConfig& vm) {
+  Json json = {{"accelerator", to_string(vm.accelerator)},
+               {"cpus", vm.cpus},
+               {"memory_mib", vm.memory_mib},
+               {"kernel", bytes_to_text(vm.kernel)},
+               {"initramfs", bytes_to_text(vm.initramfs)},
+               {"base_image", bytes_to_text(vm.base_image)},
+               {"overlay", bytes_to_text(vm.overlay)},
+               {"tsc_khz", vm.tsc_khz}};
+  if (vm.uid) json["uid"] = *vm.uid;
+  return json;
+}
+
+Result<vmm::VmConfig> vm_from_json(const Json& json) {
+  constexpr std::string_view what = "vm configuration";
+  vmm::VmConfig vm;
+  TRY_ASSIGN(const std::string accelerator, json_get<std::string>(json, "accelerator", what));
+  if (accelerator == to_string(vmm::Accelerator::kKvm)) {
+    vm.accelerator = vmm::Accelerator::kKvm;
+  } else if (accelerator == to_string(vmm::Accelerator::kTcg)) {
+    vm.accelerator = vmm::Accelerator::kTcg;
+  } else {
+    return fail(ErrorCode::kCorrupt, "{}: unknown accelerator \"{}\"", what, accelerator);
+  }
+  TRY_ASSIGN(vm.cpus, json_get<unsigned>(json, "cpus", what));
+  TRY_ASSIGN(vm.memory_mib, json_get<std::uint64_t>(json, "memory_mib", what));
+  TRY_ASSIGN(vm.kernel, get_bytes(json, "kernel", what));
+  TRY_ASSIGN(vm.initramfs, get_bytes(json, "initramfs", what));
+  TRY_ASSIGN(vm.base_image, get_bytes(json, "base_image", what));
+  TRY_ASSIGN(vm.overlay, get_bytes(json, "overlay", what));
+  TRY_ASSIGN(vm.tsc_khz, json_get<std::uint64_t>(json, "tsc_khz", what));
+  if (json.contains("uid")) {
+    TRY_ASSIGN(vm.uid, json_get<std::uint32_t>(json, "uid", what));
+  }
+  return vm;
+}
+
+Result<vmm::VmPrograms> programs_from_json(const Json& json) {
+  constexpr std::string_view what = "vm programs";
+  vmm::VmPrograms programs;
+  TRY_ASSIGN(programs.qemu, get_bytes(json, "qemu", what));
+  TRY_ASSIGN(programs.bwrap, get_bytes(json, "bwrap", what));
+  TRY_ASSIGN(programs.vm_init, get_bytes(json, "vm_init", what));
+  return programs;
+}
+
+}  // namespace
+
+Json to_json(const LeaseRecord& record) {
+  return {{"version", kRecordVersion},
+          {"pid", record.pid},
+          {"start_time", record.start_time},
+          {"boot_id", record.boot_id},
+          {"pid_namespace", record.pid_namespace},
+          {"generation", record.generation}};
+}
+
+Result<LeaseRecord> lease_record_from_json(const Json& json) {
+  constexpr std::string_view what = "lease record";
+  TRY(check_version(json, what));
+  LeaseRecord record;
+  TRY_ASSIGN(record.pid, json_get<pid_t>(json, "pid", what));
+  TRY_ASSIGN(record.start_time, json_get<std::uint64_t>(json, "start_time", what));
+  TRY_ASSIGN(record.boot_id, json_get<std::string>(json, "boot_id", what));
+  TRY_ASSIGN(record.pid_namespace, json_get<std::uint64_t>(json, "pid_namespace", what));
+  TRY_ASSIGN(record.generation, json_get<std::uint64_t>(json, "generation", what));
+  if (record.pid <= 0) return fail(ErrorCode::kCorrupt, "{}: pid {} names no process", what, record.pid);
+  return record;
+}
+
+Json to_json(const StateRecord& record) {
+  return {{"version", kRecordVersion},
+          {"generation", record.generation},
+          {"phase", phase_name(record.phase)},
+          {"started_at", record.started_at},
+          {"accelerator", record.accelerator}};
+}
+
+Result<StateRecord> state_record_from_json(const Json& json) {
+  constexpr std::string_view what = "state record";
+  TRY(check_version(json, what));
+  StateRecord record;
+  TRY_ASSIGN(record.generation, json_get<std::uint64_t>(json, "generation", what));
+  TRY_ASSIGN(const std::string phase, json_get<std::string>(json, "phase", what));
+  TRY_ASSIGN(record.phase, phase_from_name(phase, what));
+  TRY_ASSIGN(record.started_at, json_get<std::string>(json, "started_at", what));
+  TRY_ASSIGN(record.accelerator, json_get<std::string>(json, "accelerator", what));
+  return record;
+}
+
+Json to_json(const ExitRecord& record) {
+  return {{"version", kRecordVersion},
+          {"generation", record.generation},
+          {"failed", record.failed},
+          {"code", record.code},
+          {"signal", record.signal},
+          {"oom_killed", record.oom_killed},
+          {"reason", record.reason},
+          {"finished_at", record.finished_at}};
+}
+
+Result<ExitRecord> exit_record_from_json(const Json& json) {
+  constexpr std::string_view what = "exit record";
+  TRY(check_version(json, what));
+  ExitRecord record;
+  TRY_ASSIGN(record.generation, json_get<std::uint64_t>(json, "generation", what));
+  TRY_ASSIGN(record.failed, json_get<bool>(json, "failed", what));
+  TRY_ASSIGN(record.code, json_get<int>(json, "code", what));
+  TRY_ASSIGN(record.signal, json_get<int>(json, "signal", what));
+  TRY_ASSIGN(record.oom_killed, json_get<bool>(json, "oom_killed", what));
+  TRY_ASSIGN(record.reason, json_get<std::string>(json, "reason", what));
+  TRY_ASSIGN(record.finished_at, json_get<std::string>(json, "finished_at", what));
+  return record;
+}
+
+Json to_json(const ShimConfig& config) {
+  return {{"version", kRecordVersion},
+          {"home", bytes_to_text(config.home)},
+          {"box_id", config.box_id},
+          {"generation", config.generation},
+          {"owner_bound", config.owner_bound},
+          {"attach", config.attach},
+          {"auto_remove", config.auto_remove},
+          {"hostname", bytes_to_text(config.hostname)},
+          {"args", list_to_json(config.args)},
+          {"env", list_to_json(config.env)},
+          {"working_dir", bytes_to_text(config.working_dir)},
+          {"user", bytes_to_text(config.user)},
+          {"stop_signal", bytes_to_text(config.stop_signal)},
+          {"tty", config.tty},
+          {"open_stdin", config.open_stdin},
+          {"rows", config.rows},
+          {"columns", config.columns},
+          {"privileged", config.privileged},
+          {"disk_bytes", config.disk_bytes},
+          {"vm", vm_to_json(config.vm)},
+          {"programs",
+           {{"qemu", bytes_to_text(config.programs.qemu)},
+            {"bwrap", bytes_to_text(config.programs.bwrap)},
+            {"vm_init", bytes_to_text(config.programs.vm_init)}}}};
+}
+
+Result<ShimConfig> shim_config_from_json(const Json& json) {
+  constexpr std::string_view what = "shim configuration";
+  TRY(check_version(json, what));
+  ShimConfig config;
+  TRY_ASSIGN(config.home, get_bytes(json, "home", what));
+  TRY_ASSIGN(config.box_id, json_get<std::string>(json, "box_id", what));
+  TRY_ASSIGN(config.generation, json_get<std::uint64_t>(json, "generation", what));
+  TRY_ASSIGN(config.owner_bound, json_get<bool>(json, "owner_bound", what));
+  TRY_ASSIGN(config.attach, json_get<bool>(json, "attach", what));
+  TRY_ASSIGN(config.auto_remove, json_get<bool>(json, "auto_remove", what));
+  TRY_ASSIGN(config.hostname, get_bytes(json, "hostname", what));
+  TRY_ASSIGN(config.args, get_list(json, "args", what));
+  TRY_ASSIGN(config.env, get_list(json, "env", what));
+  TRY_ASSIGN(config.working_dir, get_bytes(json, "working_dir", what));
+  TRY_ASSIGN(config.user, get_bytes(json, "user", what));
+  TRY_ASSIGN(config.stop_signal, get_bytes(json, "stop_signal", what));
+  TRY_ASSIGN(config.tty, json_get<bool>(json, "tty", what));
+  TRY_ASSIGN(config.open_stdin, json_get<bool>(json, "open_stdin", what));
+  TRY_ASSIGN(config.rows, json_get<unsigned>(json, "rows", what));
+  TRY_ASSIGN(config.columns, json_get<unsigned>(json, "columns", what));
+  TRY_ASSIGN(config.privileged, json_get<bool>(json, "privileged", what));
+  TRY_ASSIGN(config.disk_bytes, json_get<std::uint64_t>(json, "disk_bytes", what));
+  TRY_ASSIGN(const Json vm, json_get<Json>(json, "vm", what));
+  TRY_ASSIGN(config.vm, vm_from_json(vm));
+  TRY_ASSIGN(const Json programs, json_get<Json>(json, "programs", what));
+  TRY_ASSIGN(config.programs, programs_from_json(programs));
+  return config;
+}
+
+}  // namespace boxlite

@@ -1,0 +1,156 @@
+#include "vmm/jail.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/file.h"
+#include "base/sys.h"
+
+namespace boxlite::vmm {
+namespace {
+
+using ::testing::AnyOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::Pair;
+
+const VmPrograms kPrograms = {.qemu = "/usr/bin/qemu-system-x86_64", .bwrap = "/usr/bin/bwrap", .vm_init = "/opt/boxlite-vm-init"};
+
+VmConfig config() {
+  VmConfig config;
+  config.kernel = "/home/user/kernel";
+  config.initramfs = "/home/user/initramfs";
+  config.base_image = "/home/user/base";
+  config.overlay = "/home/user/overlay";
+  return config;
+}
+
+JailPlan plan() {
+  JailPlan plan;
+  plan.folders = {.binds = {"/usr/lib/x86_64-linux-gnu"}, .symlinks = {{"/lib", "usr/lib"}}};
+  plan.lifeline_fd = 20;
+  plan.lock_fd = 21;
+  return plan;
+}
+
+std::vector<std::string> command(const JailPlan& plan) { return jail_command(plan, config(), kPrograms, {"/usr/bin/qemu", "-x"}); }
+
+bool has_sequence(const std::vector<std::string>& argv, const std::vector<std::string>& wanted) {
+  return std::search(argv.begin(), argv.end(), wanted.begin(), wanted.end()) != argv.end();
+}
+
+TEST(JailTest, EveryNamespaceIsItsOwn) {
+  for (const char* option : {"--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"}) {
+    EXPECT_THAT(command(plan()), Contains(option));
+  }
+  EXPECT_THAT(command(plan()), Not(Contains(HasSubstr("--share"))));
+}
+
+TEST(JailTest, EnvironmentSessionAndCapabilitiesAreNotInherited) {
+  for (const char* option : {"--clearenv", "--new-session", "--die-with-parent", "--as-pid-1"}) EXPECT_THAT(command(plan()), Contains(option));
+  EXPECT_TRUE(has_sequence(command(plan()), {"--cap-drop", "ALL"}));
+  EXPECT_THAT(command(plan()), Not(Contains("--cap-add")));
+}
+
+TEST(JailTest, NothingIsWritableAndThereIsNoProcOrSys) {
+  EXPECT_THAT(command(plan()), Not(Contains(AnyOf("--bind", "--proc", "--dev-bind", "/sys", "/proc"))));
+}
+
+TEST(JailTest, DisksAreNotVisibleAndGuestFilesAreUnderFixedNames) {
+  const auto argv = command(plan());
+  EXPECT_THAT(argv, Not(Contains(AnyOf("/home/user/base", "/home/user/overlay"))));
+  EXPECT_TRUE(has_sequence(argv, {"--ro-bind", "/home/user/kernel", kJailKernel}));
+  EXPECT_TRUE(has_sequence(argv, {"--ro-bind", "/home/user/initramfs", kJailInitramfs}));
+}
+
+TEST(JailTest, FoldersAboveMountsCanBePassedByAnotherUid) {
+  const auto argv = command(plan());
+  for (const char* folder : {"/usr", "/usr/bin", "/usr/lib", "/etc", "/boxlite"}) {
+    EXPECT_TRUE(has_sequence(argv, {"--perms", "0755", "--dir", folder})) << folder;
+  }
+}
+
+TEST(JailTest, PidOneIsOurInitHoldingLifelineAndLock) {
+  EXPECT_TRUE(has_sequence(command(plan()), {"--", kJailVmInit, "20", "21", "-", "-", "--", "/usr/bin/qemu", "-x"}));
+}
+
+TEST(JailTest, RootsBoxRunsAsItsOwnUidWithoutAUserNamespace) {
+  JailPlan root = plan();
+  root.user_namespace = false;
+  root.uid = 4242;
+  root.kvm_group = 108;
+  const auto argv = command(root);
+  EXPECT_THAT(argv, Not(Contains("--unshare-user")));
+  EXPECT_TRUE(has_sequence(argv, {kJailVmInit, "20", "21", "4242", "108", "--"}));
+  std::vector<std::string> kept;
+  for (std::size_t i = 0; i + 1 < argv.size(); ++i) {
+    if (argv[i] == "--cap-add") kept.push_back(argv[i + 1]);
+  }
+  EXPECT_THAT(kept, ElementsAre("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"));
+}
+
+TEST(JailTest, KvmsDeviceIsThereOnlyUnderKvm) {
+  EXPECT_THAT(command(plan()), Not(Contains("/dev/kvm")));
+  JailPlan kvm = plan();
+  kvm.kvm = true;
+  EXPECT_TRUE(has_sequence(command(kvm), {"--dev-bind", "/dev/kvm", "/dev/kvm"}));
+}
+
+class HostFoldersTest : public ::testing::Test {
+ protected:
+  void folder(const std::string& path) {
+    for (std::size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
+      ASSERT_TRUE(ensure_directory(root_.path() + path.substr(0, slash), 0700));
+      if (slash == std::string::npos) return;
+    }
+  }
+  void link(const std::string& path, const std::string& target) {
+    ASSERT_EQ(::symlink(target.c_str(), (root_.path() + path).c_str()), 0);
+  }
+  HostFolders found() const { return find_host_folders("/usr/bin/qemu-system-x86_64", root_.path()); }
+  TempDir root_ = *TempDir::create("/tmp", "boxlite-jail-test-");
+};
+
+TEST_F(HostFoldersTest, DebianAfterTheMergeOfUsr) {
+  folder("/usr/lib/x86_64-linux-gnu");
+  folder("/usr/lib64");
+  folder("/usr/share/qemu");
+  folder("/usr/share/seabios");
+  link("/lib", "usr/lib");
+  link("/lib64", "usr/lib64");
+  EXPECT_THAT(found().binds, ElementsAre("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/share/qemu", "/usr/share/seabios"));
+  EXPECT_THAT(found().symlinks, ElementsAre(Pair("/lib", "usr/lib"), Pair("/lib64", "usr/lib64")));
+}
+
+TEST_F(HostFoldersTest, DebianBeforeIt) {
+  folder("/usr/lib/x86_64-linux-gnu");
+  folder("/lib/x86_64-linux-gnu");
+  folder("/lib64");
+  EXPECT_THAT(found().binds, ElementsAre("/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", "/lib64"));
+}
+
+TEST_F(HostFoldersTest, Fedora) {
+  folder("/usr/lib/systemd");
+  folder("/usr/lib64/qemu");
+  folder("/usr/share/qemu");
+  link("/lib", "usr/lib");
+  link("/lib64", "usr/lib64");
+  EXPECT_THAT(found().binds, ElementsAre("/usr/lib64", "/usr/share/qemu"));
+}
+
+TEST_F(HostFoldersTest, Arch) {
+  folder("/usr/lib/qemu");
+  link("/lib", "usr/lib");
+  link("/lib64", "usr/lib");
+  link("/usr/lib64", "lib");
+  EXPECT_THAT(found().binds, ElementsAre("/usr/lib"));
+  EXPECT_THAT(found().symlinks, ElementsAre(Pair("/lib", "usr/lib"), Pair("/lib64", "usr/lib"), Pair("/usr/lib64", "lib")));
+}
+
+}  // namespace
+}  // namespace boxlite::vmm

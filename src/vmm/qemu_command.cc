@@ -1,0 +1,60 @@
+#include "vmm/qemu_command.h"
+
+#include <fmt/core.h>
+
+#include "vmm/jail.h"
+
+namespace boxlite::vmm {
+namespace {
+
+// QEMU may grow its cache of translated code up to this; its own default of 1 GiB could be twice the box's memory.
+constexpr int kTranslationCacheMib = 256;
+
+void add_disk(std::vector<std::string>& argv, const QemuDescriptors& fds) {
+  // Each layer is its own node with driver and backing node spelled out: QEMU never looks into a file to guess what it is, and what
+  // the qcow2 header says about a backing file is not used.
+  argv.insert(argv.end(), {"-add-fd", fmt::format("fd={},set=1", fds.base_image)});
+  argv.insert(argv.end(), {"-add-fd", fmt::format("fd={},set=2", fds.overlay)});
+  argv.insert(argv.end(), {"-blockdev", "driver=file,node-name=base-file,filename=/dev/fdset/1,read-only=on"});
+  argv.insert(argv.end(), {"-blockdev", "driver=raw,node-name=base,file=base-file,read-only=on"});
+  argv.insert(argv.end(), {"-blockdev", "driver=file,node-name=disk-file,filename=/dev/fdset/2,discard=unmap"});
+  argv.insert(argv.end(), {"-blockdev", "driver=qcow2,node-name=disk,file=disk-file,backing=base,discard=unmap"});
+  argv.insert(argv.end(), {"-device", "virtio-blk-device,drive=disk"});
+}
+
+}  // namespace
+
+std::string kernel_command_line(const VmConfig& config) {
+  // reboot=t and panic=-1: a guest that panics or reboots triple-faults at once, which -no-reboot turns into the end of QEMU.
+  std::string line = "console=ttyS0 quiet loglevel=3 reboot=t panic=-1";
+  if (config.accelerator == Accelerator::kTcg) {
+    // On a busy host the kernel's calibration of the TSC against the emulated PIT fails now and then and the guest hangs for ever
+    // (7 of 12 boots were seen to). Given the host's frequency it does not calibrate. lpj: jiffies are 4 ms (HZ=250).
+    line += fmt::format(" tsc_early_khz={} tsc=reliable lpj={}", config.tsc_khz, 4 * config.tsc_khz);
+    // Mitigations in a translated guest cost time and guard nothing: the translated code does not speculate as they assume.
+    line += " mitigations=off";
+  }
+  return line;
+}
+
+std::vector<std::string> qemu_command(const VmConfig& config, const std::string& qemu, const QemuDescriptors& fds) {
+  const bool kvm = config.accelerator == Accelerator::kKvm;
+  std::vector<std::string> argv = {qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"};
+  argv.insert(argv.end(), {"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"});
+  argv.insert(argv.end(), {"-M", "microvm,rtc=on,dump-guest-core=off"});
+  argv.insert(argv.end(), {"-accel", kvm ? "kvm" : fmt::format("tcg,tb-size={}", kTranslationCacheMib)});
+  argv.insert(argv.end(), {"-cpu", kvm ? "host" : "max"});
+  argv.insert(argv.end(), {"-smp", std::to_string(config.cpus), "-m", fmt::format("{}M", config.memory_mib)});
+  argv.insert(argv.end(), {"-kernel", kJailKernel, "-initrd", kJailInitramfs, "-append", kernel_command_line(config)});
+
+  argv.insert(argv.end(), {"-chardev", fmt::format("socket,id=qmp,fd={}", fds.qmp), "-mon", "chardev=qmp,mode=control"});
+  argv.insert(argv.end(), {"-chardev", fmt::format("socket,id=console,fd={}", fds.console), "-serial", "chardev:console"});
+  argv.insert(argv.end(), {"-device", "virtio-serial-device,max_ports=2"});
+  argv.insert(argv.end(), {"-chardev", fmt::format("socket,id=portal,fd={}", fds.portal)});
+  argv.insert(argv.end(), {"-device", "virtserialport,chardev=portal,name=boxlite.portal"});
+  argv.insert(argv.end(), {"-device", "virtio-rng-device"});
+  if (fds.base_image >= 0) add_disk(argv, fds);
+  return argv;
+}
+
+}  // namespace boxlite::vmm

@@ -1,0 +1,30 @@
+// QEMU's command line, and the guest kernel's: the one place that decides what the virtual machine consists of.
+//
+// A pure function of values, so every decision in it is a line of a unit test. What the VM touches it gets as an inherited descriptor or
+// as a fixed path of the jail (jail.h): nothing here depends on where a home lies, and no guest-writable file is opened by name
+// or probed for its format.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "vmm/vm_config.h"
+
+namespace boxlite::vmm {
+
+/// Descriptors that QEMU inherits under these numbers.
+struct QemuDescriptors {
+  int portal = -1;      // virtio-serial port
+  int console = -1;     // ttyS0
+  int qmp = -1;
+  int base_image = -1;  // read-only; -1: no disk
+  int overlay = -1;     // read-write
+};
+
+/// argv of QEMU, argv[0] included. `qemu` is its path inside the jail.
+std::vector<std::string> qemu_command(const VmConfig& config, const std::string& qemu, const QemuDescriptors& fds);
+
+/// The guest kernel's command line.
+std::string kernel_command_line(const VmConfig& config);
+
+}  // namespace boxlite::vmm

@@ -1,0 +1,111 @@
+#include "vmm/qemu_command.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace boxlite::vmm {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+VmConfig tcg() {
+  VmConfig config;
+  config.cpus = 2;
+  config.memory_mib = 768;
+  config.kernel = "/home/user/.boxlite/kernel";
+  config.initramfs = "/home/user/.boxlite/initramfs";
+  config.base_image = "/home/user/.boxlite/base";
+  config.overlay = "/home/user/.boxlite/overlay";
+  config.tsc_khz = 2596131;
+  return config;
+}
+
+VmConfig kvm() {
+  VmConfig config = tcg();
+  config.accelerator = Accelerator::kKvm;
+  return config;
+}
+
+const QemuDescriptors kFds = {.portal = 10, .console = 11, .qmp = 12, .base_image = 13, .overlay = 14};
+
+std::vector<std::string> values_of(const std::vector<std::string>& argv, const std::string& option) {
+  std::vector<std::string> values;
+  for (std::size_t i = 0; i + 1 < argv.size(); ++i) {
+    if (argv[i] == option) values.push_back(argv[i + 1]);
+  }
+  return values;
+}
+
+std::string value_of(const std::vector<std::string>& argv, const std::string& option) {
+  const auto values = values_of(argv, option);
+  EXPECT_EQ(values.size(), 1U) << option;
+  return values.empty() ? "" : values[0];
+}
+
+TEST(QemuCommandTest, TheShapeOfTheMachineIsTheConfigurations) {
+  const auto argv = qemu_command(tcg(), "/usr/bin/qemu-system-x86_64", kFds);
+  EXPECT_EQ(argv[0], "/usr/bin/qemu-system-x86_64");
+  EXPECT_EQ(value_of(argv, "-smp"), "2");
+  EXPECT_EQ(value_of(argv, "-m"), "768M");
+  EXPECT_THAT(value_of(argv, "-M"), AllOf(HasSubstr("microvm"), HasSubstr("dump-guest-core=off")));
+}
+
+TEST(QemuCommandTest, EverythingIsDeniedByTheSandbox) {
+  EXPECT_EQ(value_of(qemu_command(tcg(), "q", kFds), "-sandbox"),
+            "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+}
+
+TEST(QemuCommandTest, NothingTheUserHasNotNamedIsAdded) {
+  const auto argv = qemu_command(tcg(), "q", kFds);
+  for (const char* flag : {"-nodefaults", "-no-user-config", "-no-reboot"}) EXPECT_THAT(argv, Contains(flag));
+  EXPECT_THAT(argv, Not(Contains(HasSubstr("net"))));
+}
+
+TEST(QemuCommandTest, NoPathOfTheHostIsInTheCommand) {
+  EXPECT_THAT(qemu_command(tcg(), "q", kFds), Not(Contains(HasSubstr("/home/user"))));
+}
+
+TEST(QemuCommandTest, DisksAreDescriptorsWithDriversAndBackingSpelledOut) {
+  const auto argv = qemu_command(tcg(), "q", kFds);
+  EXPECT_EQ(values_of(argv, "-add-fd"), (std::vector<std::string>{"fd=13,set=1", "fd=14,set=2"}));
+  const auto nodes = values_of(argv, "-blockdev");
+  EXPECT_THAT(nodes, Contains("driver=file,node-name=base-file,filename=/dev/fdset/1,read-only=on"));
+  EXPECT_THAT(nodes, Contains("driver=raw,node-name=base,file=base-file,read-only=on"));
+  EXPECT_THAT(nodes, Contains(AllOf(HasSubstr("driver=qcow2"), HasSubstr("backing=base"))));
+  EXPECT_THAT(nodes, Not(Contains(HasSubstr("locking=off"))));
+}
+
+TEST(QemuCommandTest, AVmWithoutADiskHasNoBlockDevice) {
+  QemuDescriptors fds = kFds;
+  fds.base_image = fds.overlay = -1;
+  EXPECT_THAT(qemu_command(tcg(), "q", fds), Not(Contains(AnyOf(HasSubstr("blk"), HasSubstr("fdset")))));
+}
+
+TEST(QemuCommandTest, ChannelsAreInheritedDescriptors) {
+  const auto chardevs = values_of(qemu_command(tcg(), "q", kFds), "-chardev");
+  EXPECT_EQ(chardevs, (std::vector<std::string>{"socket,id=qmp,fd=12", "socket,id=console,fd=11", "socket,id=portal,fd=10"}));
+}
+
+TEST(QemuCommandTest, UnderTcgTheGuestIsToldTheClockInsteadOfMeasuringIt) {
+  EXPECT_THAT(kernel_command_line(tcg()), HasSubstr(" tsc_early_khz=2596131 tsc=reliable lpj=10384524"));
+  EXPECT_THAT(value_of(qemu_command(tcg(), "q", kFds), "-accel"), HasSubstr("tcg"));
+}
+
+TEST(QemuCommandTest, UnderKvmTheGuestHasTheHostsCpuAndItsOwnMitigations) {
+  const auto argv = qemu_command(kvm(), "q", kFds);
+  EXPECT_EQ(value_of(argv, "-accel"), "kvm");
+  EXPECT_EQ(value_of(argv, "-cpu"), "host");
+  EXPECT_THAT(kernel_command_line(kvm()), AllOf(Not(HasSubstr("tsc")), Not(HasSubstr("mitigations"))));
+}
+
+TEST(QemuCommandTest, APanickingGuestEndsInsteadOfHanging) {
+  EXPECT_THAT(kernel_command_line(kvm()), AllOf(HasSubstr("panic=-1"), HasSubstr("reboot=t")));
+}
+
+}  // namespace
+}  // namespace boxlite::vmm
