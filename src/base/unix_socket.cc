@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 #include <cerrno>
@@ -47,9 +48,16 @@ Result<UniqueFd> connect_unix(const std::string& directory, const std::string& n
   TRY_ASSIGN(const Address at, address_of(directory, name));
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) return fail_errno("socket");
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&at.address), sizeof at.address) < 0) {
+  // A listener that is stopped and whose queue is full must not hold the caller for ever.
+  constexpr timeval kPatience = {.tv_sec = 5, .tv_usec = 0};
+  if (::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof kPatience) < 0) return fail_errno("SO_SNDTIMEO");
+  while (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&at.address), sizeof at.address) < 0) {
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN) errno = ETIMEDOUT;
     return fail_errno("connect {}/{}", directory, name);
   }
+  constexpr timeval kForEver = {};
+  if (::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &kForEver, sizeof kForEver) < 0) return fail_errno("SO_SNDTIMEO");
   return fd;
 }
 

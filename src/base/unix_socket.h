@@ -14,7 +14,8 @@ namespace boxlite {
 /// Binds and listens at `directory`/`name` (stream, non-blocking, mode 0600). A stale socket of that name is replaced.
 Result<UniqueFd> listen_unix(const std::string& directory, const std::string& name);
 
-/// Connects (stream, blocking). kNotFound: no such socket; kUnavailable: nobody listens.
+/// Connects (stream, blocking). kNotFound: no such socket; kUnavailable: nobody listens, or
+/// the listener has not taken its connections for 5 seconds.
 Result<UniqueFd> connect_unix(const std::string& directory, const std::string& name);
 
 struct PeerCredentials {
