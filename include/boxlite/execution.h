@@ -55,7 +55,8 @@ class Execution {
   Result<void> signal(int number);
   Result<void> resize(unsigned rows, unsigned columns);
 
-  /// To poll: POLLIN when next() may have something, POLLOUT (only while wants_write()) when queued input may be sent.
+  /// To poll: POLLIN when next() may have something, POLLOUT (only while wants_write()) when queued input may be sent, which next() and
+  /// write_stdin() do.
   int poll_fd() const;
   bool wants_write() const;
   /// next() has an event already, whatever poll says.

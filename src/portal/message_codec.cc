@@ -45,4 +45,9 @@ Result<bool> MessageReader::next(google::protobuf::MessageLite& message) {
   return true;
 }
 
+std::size_t MessageReader::missing() const {
+  if (buffered() < kPrefix) return kPrefix - buffered();
+  return kPrefix + get_be<std::uint32_t>(reinterpret_cast<const std::byte*>(buffer_.data() + begin_)) - buffered();
+}
+
 }  // namespace boxlite::portal

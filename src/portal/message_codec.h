@@ -31,6 +31,10 @@ class MessageReader {
   /// type; the stream is unusable after that.
   Result<bool> next(google::protobuf::MessageLite& message);
 
+  /// After next() returned false: how many bytes the message still needs, as far as is known. For a caller that must not read
+  /// beyond the message.
+  std::size_t missing() const;
+
   /// Bytes held; at most kMaxMessage + 4 between calls of next() that returned false.
   std::size_t buffered() const { return buffer_.size() - begin_; }
 

@@ -74,6 +74,20 @@ TEST(MessageCodecTest, BytesThatAreNoMessageAreRefusedForGood) {
   EXPECT_FALSE(reader.next(call));
 }
 
+TEST(MessageCodecTest, AReaderThatAsksWhatIsMissingNeverReadsTooMuch) {
+  const std::string wire = *encode_message(exec_of("one")) + *encode_message(exec_of("two"));
+  MessageReader reader;
+  proto::Call call;
+  std::size_t at = 0;
+  while (!*reader.next(call)) {
+    const std::size_t missing = reader.missing();
+    reader.feed(bytes_of(std::string_view(wire).substr(at, missing)));
+    at += missing;
+  }
+  EXPECT_EQ(at, encode_message(exec_of("one"))->size());
+  EXPECT_EQ(reader.buffered(), 0U);
+}
+
 TEST(MessageCodecTest, TheLargestMessagePassesAndALargerOneIsNotSent) {
   const std::size_t overhead = exec_of(std::string(kMaxMessage - 100, 'x')).ByteSizeLong() - (kMaxMessage - 100);
   const auto largest = encode_message(exec_of(std::string(kMaxMessage - overhead, 'x')));

@@ -4,7 +4,8 @@
 //   "agent 1\n"     the rest is one stream of the agent protocol (proto/agent.proto), bridged unread in both directions
 //   "control 1\n"   then one JSON object on a line from the client, one JSON object on a line from the shim, then closed:
 //     {"call":"ping"}                              → {"ok":true}
-//     {"call":"stop","grace_ms":10000}             → {"ok":true} at once; the stop goes on in the shim, whatever becomes of the caller.
+//     {"call":"stop","grace_ms":10000}             → {"ok":true} at once; the stop goes on in the shim, whatever becomes of the
+//     caller.
 //                                                    A second stop with a shorter grace shortens the first.
 //     {"call":"signal","signal":15}                → {"ok":true}, or {"error":{"code":…,"message":…}}
 // The number is the protocol version: a shim refuses one it does not know with {"error":…}.
@@ -25,7 +26,8 @@ inline constexpr const char* kPortalSocket = "portal.sock";
 /// Opens a bridged stream to the agent of the box whose directory is given. kUnavailable: no shim listens.
 Result<UniqueFd> open_agent_stream(const std::string& box_directory);
 
-/// One control call. kUnavailable: nobody listens, or no answer within `timeout`.
+/// One control call. An {"error":…} of the shim becomes an Error with its code. kUnavailable: nobody listens, or no answer within
+/// `timeout`.
 Result<Json> control_call(const std::string& box_directory, const Json& call, std::chrono::milliseconds timeout);
 
 }  // namespace boxlite

@@ -1,7 +1,7 @@
 // The client's side of the agent protocol: one call and its reply, and views of sessions (class Execution).
 //
-// Everything that comes back was written by the guest: sizes are bounded, values are checked, text is made printable before it can
-// reach a terminal.
+// Everything that comes back was written by the guest: sizes are bounded, values are checked, text is made printable before it
+// can reach a terminal.
 #pragma once
 
 #include <chrono>
@@ -27,8 +27,8 @@ inline constexpr const char* kMainSession = "main";
 Result<proto::Reply> agent_call(const std::string& box_directory, const proto::Call& call,
                                 std::chrono::milliseconds timeout = kAgentTimeout);
 
-/// The same on a connected stream, which stays usable for a session (exec, attach). The socket is made non-blocking; no byte after
-/// the reply is read.
+/// The same on a connected stream, which stays usable for a session (exec, attach). The socket is made non-blocking; no byte
+/// after the reply is read.
 Result<proto::Reply> agent_call(int socket, const proto::Call& call, std::chrono::milliseconds timeout = kAgentTimeout);
 
 /// Starts a command in the box. `options` are complete: the box's environment, working directory and user are already merged in.
@@ -39,7 +39,7 @@ struct AttachOptions {
   std::string session_id = kMainSession;
   std::uint64_t stdout_offset = 0;  // where to begin; the oldest kept byte if that is gone
   std::uint64_t stderr_offset = 0;
-  bool open_stdin = false;          // false: write_stdin() is refused
+  bool open_stdin = false;  // false: write_stdin() is refused
 };
 Result<Execution> attach_session(const std::string& box_directory, const AttachOptions& options,
                                  std::chrono::milliseconds timeout = kAgentTimeout);

@@ -1,0 +1,99 @@
+#include "runtime/control.h"
+
+#include <gtest/gtest.h>
+
+#include "runtime/fake_shim.h"
+
+namespace boxlite {
+namespace {
+
+using std::chrono::milliseconds;
+constexpr milliseconds kPatience = std::chrono::seconds(60);
+
+/// A shim that gives `answer` to every control call and then closes.
+std::function<void(FakeConnection&)> answering(std::string answer) {
+  return [answer = std::move(answer)](FakeConnection& connection) {
+    connection.read_line();
+    connection.read_line();
+    connection.write(answer);
+  };
+}
+
+void wait_for_end(FakeConnection& connection) {
+  while (!connection.read_line().empty()) {
+  }
+}
+
+TEST(ControlTest, ACallIsTwoLinesAndTheAnswerIsOne) {
+  std::string first, second;
+  FakeShim shim([&](FakeConnection& connection) {
+    first = connection.read_line();
+    second = connection.read_line();
+    for (const char c : std::string("{\"ok\":true}\n")) connection.write(std::string(1, c));
+  });
+  const auto answer = control_call(shim.box_directory(), Json{{"call", "stop"}, {"grace_ms", 10}}, kPatience);
+  ASSERT_TRUE(answer) << answer.error().message();
+  EXPECT_EQ(*answer, (Json{{"ok", true}}));
+  EXPECT_EQ(first, "control 1\n");
+  EXPECT_EQ(second, "{\"call\":\"stop\",\"grace_ms\":10}\n");
+}
+
+TEST(ControlTest, AnErrorOfTheShimKeepsItsCode) {
+  FakeShim shim(answering("{\"error\":{\"code\":\"invalid_state\",\"message\":\"no main command yet\"}}\n"));
+  const auto answer = control_call(shim.box_directory(), Json{{"call", "signal"}}, kPatience);
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code(), ErrorCode::kInvalidState);
+  EXPECT_EQ(answer.error().message(), "no main command yet");
+}
+
+TEST(ControlTest, AnswersThatAreNoneAreTold) {
+  const std::pair<std::string, ErrorCode> cases[] = {
+      {"", ErrorCode::kUnavailable},
+      {"{\"ok\":", ErrorCode::kUnavailable},
+      {"no json\n", ErrorCode::kCorrupt},
+      {"{\"error\":5}\n", ErrorCode::kCorrupt},
+      {std::string(1 << 20, 'x'), ErrorCode::kCorrupt},
+  };
+  for (const auto& [text, code] : cases) {
+    FakeShim shim(answering(text));
+    const auto answer = control_call(shim.box_directory(), Json{{"call", "ping"}}, kPatience);
+    ASSERT_FALSE(answer) << text.substr(0, 20);
+    EXPECT_EQ(answer.error().code(), code) << text.substr(0, 20) << ": " << answer.error().message();
+  }
+}
+
+TEST(ControlTest, AShimThatDoesNotAnswerIsUnavailableAfterTheTimeout) {
+  FakeShim shim(wait_for_end);
+  const auto begin = std::chrono::steady_clock::now();
+  const auto answer = control_call(shim.box_directory(), Json{{"call", "ping"}}, milliseconds(50));
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code(), ErrorCode::kUnavailable);
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, milliseconds(50));
+}
+
+TEST(ControlTest, WhereNobodyListensTheBoxIsUnavailable) {
+  const TempDir dir = *TempDir::create("/tmp", "boxlite-control-test-");
+  const auto absent = control_call(dir.path(), Json{{"call", "ping"}}, kPatience);
+  ASSERT_FALSE(absent);
+  EXPECT_EQ(absent.error().code(), ErrorCode::kUnavailable);
+  listen_unix(dir.path(), kPortalSocket)->reset();
+  const auto stale = open_agent_stream(dir.path());
+  ASSERT_FALSE(stale);
+  EXPECT_EQ(stale.error().code(), ErrorCode::kUnavailable);
+}
+
+TEST(ControlTest, AnAgentStreamIsOneLineAndThenTheCallers) {
+  std::string received;
+  {
+    FakeShim shim([&](FakeConnection& connection) {
+      for (std::string line; !(line = connection.read_line()).empty();) received += line;
+    });
+    const auto socket = open_agent_stream(shim.box_directory());
+    ASSERT_TRUE(socket) << socket.error().message();
+    ASSERT_TRUE(sys::write_all(socket->get(), std::string_view("mine")));
+  }
+  EXPECT_EQ(received, "agent 1\nmine");
+}
+
+}  // namespace
+}  // namespace boxlite

@@ -1,0 +1,170 @@
+#include "runtime/session_client.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string_view>
+#include <utility>
+
+#include "base/sys.h"
+#include "portal/message_codec.h"
+#include "runtime/control.h"
+#include "runtime/session_view.h"
+
+namespace boxlite {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kMaxFailureText = 1024;
+constexpr std::size_t kMaxSessionId = 64;
+
+std::string box_of(const std::string& box_directory) { return box_directory.substr(box_directory.rfind('/') + 1); }
+
+Result<void> wait_for(int socket, short events, Clock::time_point deadline) {
+  const auto left = std::max(std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()), std::chrono::milliseconds(0));
+  TRY_ASSIGN(const short seen, sys::poll_one(socket, events, left));
+  if (seen == 0)
+    return fail(ErrorCode::kUnavailable, "the agent in the box does not reply; if that goes on, end the box with `rm -f`");
+  return {};
+}
+
+std::unexpected<Error> connection_lost() {
+  return fail(ErrorCode::kUnavailable, "the box ended, or its agent closed the call without a reply");
+}
+
+Result<void> send_all(int socket, std::string_view data, Clock::time_point deadline) {
+  while (!data.empty()) {
+    const ssize_t count = ::send(socket, data.data(), data.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (count >= 0) {
+      data.remove_prefix(static_cast<std::size_t>(count));
+    } else if (errno == EAGAIN) {
+      TRY(wait_for(socket, POLLOUT, deadline));
+    } else if (errno != EINTR) {
+      return connection_lost();
+    }
+  }
+  return {};
+}
+
+Result<std::string> receive_exactly(int socket, std::size_t size, Clock::time_point deadline) {
+  std::string data(size, '\0');
+  std::size_t filled = 0;
+  while (filled < size) {
+    const ssize_t count = ::recv(socket, data.data() + filled, size - filled, MSG_DONTWAIT);
+    if (count > 0) {
+      filled += static_cast<std::size_t>(count);
+    } else if (count < 0 && errno == EAGAIN) {
+      TRY(wait_for(socket, POLLIN, deadline));
+    } else if (count == 0 || errno != EINTR) {
+      return connection_lost();
+    }
+  }
+  return data;
+}
+
+/// The guest's text without anything that steers a terminal: C0 and C1 controls and DEL. The text is UTF-8, protobuf has checked.
+std::string printable(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size() && out.size() < kMaxFailureText; ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool c1 = byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
+    if (c1) ++i;
+    out += c1 || byte < 0x20 || byte == 0x7f ? '?' : text[i];
+  }
+  return out;
+}
+
+bool is_utf8(std::string_view text) {
+  // dump_json replaces what is not UTF-8, so only UTF-8 comes back unchanged.
+  const auto back = Json::parse(dump_json(Json(std::string(text))), nullptr, false);
+  return back.is_string() && back.get_ref<const std::string&>() == text;
+}
+
+Result<void> check_started(const proto::Started& started) {
+  const std::string& id = started.session_id();
+  const bool sane = !id.empty() && id.size() <= kMaxSessionId && std::ranges::all_of(id, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+  });
+  if (!sane) return fail(ErrorCode::kCorrupt, "the agent named a session \"{}\"", printable(id));
+  return {};
+}
+
+Result<SessionView> open_session(const std::string& box_directory, const proto::Call& call, std::chrono::milliseconds timeout) {
+  SessionView view;
+  view.box_directory = box_directory;
+  view.box_name = box_of(box_directory);
+  TRY_ASSIGN(view.socket, open_agent_stream(box_directory));
+  TRY_ASSIGN(const proto::Reply reply, agent_call(view.socket.get(), call, timeout));
+  if (!reply.has_started()) return fail(ErrorCode::kCorrupt, "the agent of box {} replied without a session", view.box_name);
+  TRY(check_started(reply.started()));
+  view.session_id = reply.started().session_id();
+  return view;
+}
+
+}  // namespace
+
+Result<proto::Reply> agent_call(int socket, const proto::Call& call, std::chrono::milliseconds timeout) {
+  const auto deadline = Clock::now() + timeout;
+  TRY_ASSIGN(const std::string message, portal::encode_message(call));
+  // The reply may come before the call is sent: an agent that refuses it early. Then the rest of the call has nobody to read it.
+  const auto sent = send_all(socket, message, deadline);
+
+  portal::MessageReader reader;
+  proto::Reply reply;
+  bool whole = false;
+  while (!whole) {
+    const std::size_t missing = reader.missing();
+    auto data = receive_exactly(socket, missing, deadline);
+    if (!data) return std::unexpected(sent ? std::move(data).error() : sent.error());
+    reader.feed(std::as_bytes(std::span(*data)));
+    TRY_ASSIGN(whole, reader.next(reply));
+  }
+  if (reply.has_failure()) {
+    return std::unexpected(Error(error_code_from_name(reply.failure().code()), printable(reply.failure().message())));
+  }
+  if (reply.reply_case() == proto::Reply::REPLY_NOT_SET) return fail(ErrorCode::kCorrupt, "the agent's reply says nothing");
+  return reply;
+}
+
+Result<proto::Reply> agent_call(const std::string& box_directory, const proto::Call& call, std::chrono::milliseconds timeout) {
+  TRY_ASSIGN(const UniqueFd socket, open_agent_stream(box_directory));
+  return agent_call(socket.get(), call, timeout);
+}
+
+Result<Execution> start_exec(const std::string& box_directory, const ExecOptions& options, std::chrono::milliseconds timeout) {
+  if (options.command.empty()) return fail(ErrorCode::kInvalidArgument, "no command was given to run in the box");
+  if (!is_utf8(options.working_dir)) return fail(ErrorCode::kInvalidArgument, "the working directory is not valid UTF-8");
+  if (!is_utf8(options.user)) return fail(ErrorCode::kInvalidArgument, "the user is not valid UTF-8");
+  proto::Call call;
+  proto::Process& process = *call.mutable_exec()->mutable_process();
+  for (const std::string& arg : options.command) process.add_args(arg);
+  for (const std::string& variable : options.env) process.add_env(variable);
+  process.set_working_dir(options.working_dir);
+  process.set_user(options.user);
+  process.set_tty(options.tty);
+  process.set_rows(options.rows);
+  process.set_cols(options.columns);
+  process.set_open_stdin(options.open_stdin);
+  TRY_ASSIGN(SessionView view, open_session(box_directory, call, timeout));
+  view.open_stdin = options.open_stdin;
+  return make_execution(std::move(view));
+}
+
+Result<Execution> attach_session(const std::string& box_directory, const AttachOptions& options,
+                                 std::chrono::milliseconds timeout) {
+  proto::Call call;
+  call.mutable_attach()->set_session_id(options.session_id);
+  call.mutable_attach()->set_stdout_offset(options.stdout_offset);
+  call.mutable_attach()->set_stderr_offset(options.stderr_offset);
+  call.mutable_attach()->set_no_stdin(!options.open_stdin);
+  TRY_ASSIGN(SessionView view, open_session(box_directory, call, timeout));
+  view.open_stdin = options.open_stdin;
+  view.stdout_at = {.offset = options.stdout_offset, .may_skip = true};
+  view.stderr_at = {.offset = options.stderr_offset, .may_skip = true};
+  return make_execution(std::move(view));
+}
+
+}  // namespace boxlite
