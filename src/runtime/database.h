@@ -65,9 +65,9 @@ class Database {
   Result<void> set_remove_intent(std::string_view id);
   Result<void> delete_box(std::string_view id);
 
-  /// An image is found under its full reference and under every `alias` it was asked for by.
-  Result<void> put_image(const ImageInfo& image, std::string_view alias);
-  Result<std::optional<ImageInfo>> image(std::string_view reference_or_alias) const;
+  /// Under its full reference (image/reference.h); what the reference named before is replaced.
+  Result<void> put_image(const ImageInfo& image);
+  Result<std::optional<ImageInfo>> image(std::string_view full_reference) const;
   Result<std::vector<ImageInfo>> images() const;
 
  private:

@@ -47,15 +47,15 @@ Result<std::optional<UniqueFd>> open_lease_holder(const HomePaths& paths, std::s
 /// The operation lock: held while a command changes a box's state, never while it waits for the box to do something.
 class OpLock {
  public:
-  /// Takes it and makes sure that the box still has a row, which is returned. kNotFound: the box was removed meanwhile.
   struct Locked;
+  /// Takes it and makes sure that the box still has a row, which is returned. kNotFound: the box was removed meanwhile.
   static Result<Locked> acquire(const HomePaths& paths, const Database& database, const std::string& id);
-  /// For a box that has no row (yet, or any more).
-  static Result<std::optional<OpLock>> try_acquire_rowless(const HomePaths& paths, const std::string& id);
+  /// Whether or not the box has a row (yet, or any more). nullopt: another command works on it.
+  static Result<std::optional<OpLock>> try_acquire(const HomePaths& paths, const std::string& id);
 
-  /// Takes the lease for a command (removal, writing the record of a dead shim): nothing is written into it.
-  /// nullopt: a shim holds it.
-  Result<std::optional<OfdLock>> take_lease() const;
+  /// Takes the lease too, for a command (removal, writing the record of a dead shim): nothing is written into it, and it is given up
+  /// with the operation lock. false: a shim holds it.
+  Result<bool> take_lease();
 
   /// Removes the box's lock files, this one last. Everything else of the box is gone.
   Result<void> unlink_lock_files();
@@ -64,8 +64,11 @@ class OpLock {
 
  private:
   OpLock(OfdLock lock, const HomePaths& paths, std::string id);
+  // The guards after the locks, so that they go first: after the close a number may be another file's.
   OfdLock lock_;
-  ForkGuard guard_;  // after lock_, so that it goes first: after the close its number may be another file's
+  std::optional<OfdLock> lease_;
+  ForkGuard guard_;
+  ForkGuard lease_guard_;
   HomePaths paths_;
   std::string id_;
 };

@@ -19,6 +19,8 @@ namespace boxlite {
 /// 12 lower-case hex digits. Whatever becomes a part of a path is checked with this first.
 bool is_box_id(std::string_view text);
 
+inline constexpr std::string_view kNewBoxPrefix = "box-";
+
 class HomePaths {
  public:
   explicit HomePaths(std::string home) : home_(std::move(home)) {}
@@ -47,6 +49,8 @@ class HomePaths {
   std::string base(const std::string& image_id) const;
 
   std::string tmp() const { return home_ + "/tmp"; }
+  /// A box's directory while it is being made.
+  std::string new_box(std::string_view id) const { return home_ + "/tmp/" + std::string(kNewBoxPrefix) + std::string(id); }
   std::string trash() const { return home_ + "/trash"; }
   std::string memo() const { return home_ + "/memo"; }
   std::string accelerator_memo() const { return home_ + "/memo/accelerator.json"; }

@@ -52,7 +52,7 @@ class Statement {
 
 class Connection {
  public:
-  /// Opens or creates the file (0600 by the umask set for it); WAL is on afterwards or this fails.
+  /// Opens or creates the file (0600); WAL is on afterwards or this fails.
   static Result<std::unique_ptr<Connection>> open(const std::string& path);
   ~Connection();
   Connection(const Connection&) = delete;

@@ -1,0 +1,97 @@
+#include "boxlite/box.h"
+
+#include "runtime/box_config.h"
+#include "runtime/box_impl.h"
+#include "runtime/lease.h"
+#include "runtime/observe.h"
+#include "runtime/output_log.h"
+#include "runtime/removal.h"
+#include "runtime/session_client.h"
+#include "runtime/start.h"
+#include "runtime/stop.h"
+
+namespace boxlite {
+namespace {
+
+// A call to the agent failed because nobody listens: when the box does not run, that is the better thing to say.
+template <typename T>
+Result<T> explain(const Context& context, const BoxRow& row, Result<T> result) {
+  if (result || result.error().code() != ErrorCode::kUnavailable) return result;
+  TRY_ASSIGN(const LeaseState lease, probe_lease(context.paths, row.id));
+  if (lease.held) return result;
+  return fail(ErrorCode::kInvalidState, "box {} is not running; start it: boxlite start {}", row.name, row.name);
+}
+
+}  // namespace
+
+Box::Box(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+const std::string& Box::id() const { return impl_->id; }
+const std::string& Box::name() const { return impl_->name; }
+
+Result<BoxRow> Box::Impl::row() const {
+  TRY_ASSIGN(std::optional<BoxRow> found, context->database.box(id));
+  if (!found) return fail(ErrorCode::kNotFound, "box {} was removed", name);
+  return std::move(*found);
+}
+
+Result<BoxInfo> Box::info() const {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return inspect_box(impl_->context->paths, impl_->context->database, row);
+}
+
+Result<std::optional<Execution>> Box::start(const StartOptions& options) { return start_box(*impl_->context, impl_->id, options); }
+
+Result<void> Box::stop(std::chrono::seconds grace) {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return stop_box(*impl_->context, row, grace);
+}
+
+Result<void> Box::kill(int signal) {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return signal_box(*impl_->context, row, signal);
+}
+
+Result<int> Box::wait() {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return wait_box(*impl_->context, row);
+}
+
+Result<void> Box::remove(bool force) {
+  Context& context = *impl_->context;
+  TRY(remove_box(context.paths, context.database, impl_->id, force));
+  (void)sweep_home(context.paths, context.database);  // what others left behind is not this box's matter
+  return {};
+}
+
+Result<Execution> Box::exec(const ExecOptions& options) {
+  const Context& context = *impl_->context;
+  if (options.command.empty()) return fail(ErrorCode::kInvalidArgument, "no command to run in box {}", impl_->name);
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
+  TRY_ASSIGN(const BoxSecrets secrets, read_secrets(context.paths.secrets(row.id)));
+  ExecOptions complete = options;
+  complete.env = merge_env(merge_env(secrets.image_env, secrets.env), options.env);
+  if (complete.working_dir.empty()) complete.working_dir = config.working_dir;
+  if (complete.user.empty()) complete.user = config.user;
+  return explain(context, row, start_exec(context.paths.box(row.id), complete));
+}
+
+Result<Execution> Box::attach() {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
+  return explain(*impl_->context, row,
+                 attach_session(impl_->context->paths.box(row.id), {.open_stdin = config.options.open_stdin}));
+}
+
+Result<void> Box::logs(bool follow, const std::function<bool(const LogRecord&)>& sink) const {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  const HomePaths& paths = impl_->context->paths;
+  std::optional<UniqueFd> shim;
+  if (follow) {
+    TRY_ASSIGN(shim, open_lease_holder(paths, row.id));
+  }
+  return read_log(paths.output_log(row.id), shim ? std::optional(shim->get()) : std::nullopt, sink);
+}
+
+}  // namespace boxlite

@@ -1,0 +1,195 @@
+#include "runtime/box_config.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+
+#include "base/file.h"
+#include "runtime/byte_text.h"
+
+namespace boxlite {
+namespace {
+
+constexpr int kVersion = 1;
+constexpr std::size_t kMaxName = 63;
+constexpr unsigned kMaxCpus = 64;
+constexpr std::uint64_t kMaxDiskBytes = 16 * 1024 * kGiB;  // ext4 with 4 KiB blocks
+// What the agent can take at all: execve's own limit for one string, and one message of the protocol for all.
+constexpr std::size_t kMaxString = 131071;
+constexpr std::size_t kMaxArguments = 1024 * 1024;
+constexpr std::size_t kMaxSecrets = 16 * 1024 * 1024;
+
+bool is_alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+
+Result<void> validate_name(std::string_view name) {
+  const bool fits = !name.empty() && name.size() <= kMaxName && is_alnum(name.front()) &&
+                    std::ranges::all_of(name, [](char c) { return is_alnum(c) || c == '_' || c == '.' || c == '-'; });
+  if (fits) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              "\"{}\" cannot be a box name: letters, digits, \"_\", \".\" and \"-\", the first a letter or digit, at most {}", name,
+              kMaxName);
+}
+
+Result<void> validate_strings(const std::vector<std::string>& list, std::string_view what) {
+  std::size_t total = 0;
+  for (const std::string& text : list) {
+    if (text.find('\0') != std::string::npos) return fail(ErrorCode::kInvalidArgument, "{}: a NUL byte cannot be passed on", what);
+    if (text.size() > kMaxString) {
+      return fail(ErrorCode::kInvalidArgument, "{}: one of them has {} bytes, and {} is the most", what, text.size(), kMaxString);
+    }
+    total += text.size() + 1;
+  }
+  if (total > kMaxArguments) return fail(ErrorCode::kInvalidArgument, "{}: {} bytes, and {} is the most", what, total, kMaxArguments);
+  return {};
+}
+
+Result<void> validate_env(const std::vector<std::string>& env) {
+  TRY(validate_strings(env, "environment"));
+  for (const std::string& entry : env) {
+    // The value stays out of the message: it may be a secret.
+    const std::size_t equals = entry.find('=');
+    if (equals == std::string::npos) return fail(ErrorCode::kInvalidArgument, "environment: an entry has no \"=\"; write NAME=value");
+    if (equals == 0) return fail(ErrorCode::kInvalidArgument, "environment: an entry has no name before \"=\"; write NAME=value");
+  }
+  return {};
+}
+
+std::uint64_t host_memory_mib() {
+  const long pages = ::sysconf(_SC_PHYS_PAGES);
+  const long page_size = ::sysconf(_SC_PAGESIZE);
+  if (pages <= 0 || page_size <= 0) return 0;
+  return static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page_size) / kMiB;
+}
+
+}  // namespace
+
+Result<void> validate_options(const BoxOptions& options) {
+  if (options.image.empty()) return fail(ErrorCode::kInvalidArgument, "no image given");
+  if (!options.name.empty()) TRY(validate_name(options.name));
+  if (options.cpus < 1 || options.cpus > kMaxCpus) {
+    return fail(ErrorCode::kInvalidArgument, "{} CPUs: a box has 1 to {}", options.cpus, kMaxCpus);
+  }
+  if (options.memory_mib < kMinMemoryMib) {
+    return fail(ErrorCode::kInvalidArgument, "{} MiB of memory is too little: a box needs at least {}", options.memory_mib,
+                kMinMemoryMib);
+  }
+  if (const std::uint64_t host = host_memory_mib(); host != 0 && options.memory_mib > host) {
+    return fail(ErrorCode::kInvalidArgument, "{} MiB of memory is more than this host has ({} MiB)", options.memory_mib, host);
+  }
+  if (options.disk_bytes < kDefaultDiskBytes) {
+    return fail(ErrorCode::kInvalidArgument,
+                "a disk of {} MiB is too small: images are made for {} GiB, which take only what is written to them",
+                options.disk_bytes / kMiB, kDefaultDiskBytes / kGiB);
+  }
+  if (options.disk_bytes > kMaxDiskBytes || options.disk_bytes % kMiB != 0) {
+    return fail(ErrorCode::kInvalidArgument, "a disk of {} bytes: whole MiB, at most {} GiB", options.disk_bytes, kMaxDiskBytes / kGiB);
+  }
+  TRY(validate_strings(options.command, "command"));
+  if (options.entrypoint) TRY(validate_strings(*options.entrypoint, "entrypoint"));
+  TRY(validate_strings({options.working_dir, options.user, options.image}, "options"));
+  if (!options.working_dir.empty() && options.working_dir.front() != '/') {
+    return fail(ErrorCode::kInvalidArgument, "the working directory \"{}\" is not an absolute path", options.working_dir);
+  }
+  return validate_env(options.env);
+}
+
+Result<std::vector<std::string>> main_command(const BoxOptions& options, const ImageConfig& image) {
+  std::vector<std::string> args = options.entrypoint.value_or(image.entrypoint);
+  if (options.entrypoint && options.entrypoint->size() == 1 && options.entrypoint->front().empty()) args.clear();  // --entrypoint ""
+  const bool keeps_cmd = options.command.empty() && !options.entrypoint;
+  const std::vector<std::string>& rest = keeps_cmd ? image.cmd : options.command;
+  args.insert(args.end(), rest.begin(), rest.end());
+  if (args.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                "no command specified: image {} names none, so give one after it, as in: boxlite run {} /bin/sh", options.image,
+                options.image);
+  }
+  return args;
+}
+
+std::vector<std::string> merge_env(const std::vector<std::string>& image_env, const std::vector<std::string>& env) {
+  std::vector<std::string> merged;
+  std::map<std::string, std::size_t, std::less<>> position;
+  for (const auto* list : {&image_env, &env}) {
+    for (const std::string& entry : *list) {
+      const auto [it, is_new] = position.try_emplace(entry.substr(0, entry.find('=')), merged.size());
+      if (is_new) {
+        merged.push_back(entry);
+      } else {
+        merged[it->second] = entry;
+      }
+    }
+  }
+  return merged;
+}
+
+Json to_json(const BoxConfig& config) {
+  const BoxOptions& options = config.options;
+  Json json = {{"version", kVersion},
+               {"image", bytes_to_text(options.image)},
+               {"command", byte_list_to_json(options.command)},
+               {"working_dir_option", bytes_to_text(options.working_dir)},
+               {"user_option", bytes_to_text(options.user)},
+               {"cpus", options.cpus},
+               {"memory_mib", options.memory_mib},
+               {"disk_bytes", options.disk_bytes},
+               {"tty", options.tty},
+               {"open_stdin", options.open_stdin},
+               {"privileged", options.privileged},
+               {"auto_remove", options.auto_remove},
+               {"args", byte_list_to_json(config.args)},
+               {"working_dir", bytes_to_text(config.working_dir)},
+               {"user", bytes_to_text(config.user)},
+               {"stop_signal", bytes_to_text(config.stop_signal)}};
+  if (options.entrypoint) json["entrypoint"] = byte_list_to_json(*options.entrypoint);
+  return json;
+}
+
+Result<BoxConfig> box_config_from_json(const Json& json) {
+  constexpr std::string_view kWhat = "box configuration";
+  const auto get_text = [&](std::string_view key) -> Result<std::string> {
+    TRY_ASSIGN(const std::string text, json_get<std::string>(json, key, kWhat));
+    return text_to_bytes(text, kWhat);
+  };
+  BoxConfig config;
+  BoxOptions& options = config.options;
+  TRY_ASSIGN(options.image, get_text("image"));
+  TRY_ASSIGN(options.command, byte_list_from_json(json, "command", kWhat));
+  if (json.contains("entrypoint")) {
+    TRY_ASSIGN(options.entrypoint, byte_list_from_json(json, "entrypoint", kWhat));
+  }
+  TRY_ASSIGN(options.working_dir, get_text("working_dir_option"));
+  TRY_ASSIGN(options.user, get_text("user_option"));
+  TRY_ASSIGN(options.cpus, json_get<unsigned>(json, "cpus", kWhat));
+  TRY_ASSIGN(options.memory_mib, json_get<std::uint64_t>(json, "memory_mib", kWhat));
+  TRY_ASSIGN(options.disk_bytes, json_get<std::uint64_t>(json, "disk_bytes", kWhat));
+  TRY_ASSIGN(options.tty, json_get<bool>(json, "tty", kWhat));
+  TRY_ASSIGN(options.open_stdin, json_get<bool>(json, "open_stdin", kWhat));
+  TRY_ASSIGN(options.privileged, json_get<bool>(json, "privileged", kWhat));
+  TRY_ASSIGN(options.auto_remove, json_get<bool>(json, "auto_remove", kWhat));
+  TRY_ASSIGN(config.args, byte_list_from_json(json, "args", kWhat));
+  TRY_ASSIGN(config.working_dir, get_text("working_dir"));
+  TRY_ASSIGN(config.user, get_text("user"));
+  TRY_ASSIGN(config.stop_signal, get_text("stop_signal"));
+  return config;
+}
+
+std::string encode_secrets(const BoxSecrets& secrets) {
+  return dump_json(Json{{"version", kVersion},
+                        {"image_env", byte_list_to_json(secrets.image_env)},
+                        {"env", byte_list_to_json(secrets.env)}}) +
+         "\n";
+}
+
+Result<BoxSecrets> read_secrets(const std::string& path) {
+  TRY_ASSIGN(const std::string text, read_file(path, kMaxSecrets));
+  TRY_ASSIGN(const Json json, parse_json(text, path));
+  BoxSecrets secrets;
+  TRY_ASSIGN(secrets.image_env, byte_list_from_json(json, "image_env", path));
+  TRY_ASSIGN(secrets.env, byte_list_from_json(json, "env", path));
+  return secrets;
+}
+
+}  // namespace boxlite

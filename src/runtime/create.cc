@@ -1,0 +1,98 @@
+// The row comes last, so a box that has a row is whole. A creation that is killed before leaves files of an id without a row: in tmp/ until
+// the rename, in boxes/ after it. The operation lock of the new id is held from before the first file until after the row, so whoever
+// finds such files and gets the lock knows that nobody will come back for them, and deletes them (sweep_home() in removal.cc).
+#include "runtime/create.h"
+
+#include "base/defer.h"
+#include "base/failpoint.h"
+#include "base/file.h"
+#include "base/sys.h"
+#include "disk/qcow2.h"
+#include "image/image_job.h"
+#include "runtime/box_config.h"
+#include "runtime/images.h"
+#include "runtime/lease.h"
+#include "runtime/names.h"
+#include "runtime/removal.h"
+
+namespace boxlite {
+namespace {
+
+Result<std::pair<std::string, OpLock>> reserve_id(const HomePaths& paths) {
+  for (;;) {
+    std::string id = sys::random_hex(6);
+    TRY_ASSIGN(std::optional<OpLock> lock, OpLock::try_acquire(paths, id));
+    if (lock) return std::pair(std::move(id), std::move(*lock));
+  }
+}
+
+Result<void> make_directory(const HomePaths& paths, const std::string& id, const BoxOptions& options, const ImageInfo& image) {
+  const std::string directory = paths.new_box(id);
+  TRY(sys::mkdir(directory, 0700));
+  TRY(write_file_atomic(directory + "/secrets", encode_secrets({.image_env = image.config.env, .env = options.env}), 0600));
+  TRY(disk::create_overlay(directory + "/disk.qcow2", options.disk_bytes, "../../bases/" + image::base_file_name(image.id), "raw"));
+  TRY(sync_directory(directory));
+  TRY(sys::rename(directory, paths.box(id)));
+  return sync_directory(paths.boxes());
+}
+
+// A made-up name may be taken by now; then another one is made up.
+Result<void> insert_row(Database& database, BoxRow& row, bool name_is_made_up) {
+  for (int attempt = 0;; ++attempt) {
+    auto inserted = database.insert_box(row);
+    if (inserted || !name_is_made_up || inserted.error().code() != ErrorCode::kAlreadyExists) return inserted;
+    row.name = random_box_name();
+    if (attempt >= 5) row.name += "_" + sys::random_hex(2);  // a crowded home
+  }
+}
+
+Result<void> refuse_taken_name(const Database& database, const std::string& name) {
+  TRY_ASSIGN(const std::optional<BoxRow> taken, database.box_by_name(name));
+  if (!taken) return {};
+  return fail(ErrorCode::kAlreadyExists, "the name {} is taken by box {}; choose another, or remove that one: boxlite rm {}", name,
+              taken->id, name);
+}
+
+}  // namespace
+
+Result<BoxRow> create_box(Context& context, const BoxOptions& options, const PullOptions& pull) {
+  const HomePaths& paths = context.paths;
+  TRY(validate_options(options));
+  (void)sweep_home(paths, context.database);  // what cannot be swept now is no reason not to make a box
+  if (!options.name.empty()) TRY(refuse_taken_name(context.database, options.name));  // before a long pull
+  TRY_ASSIGN(const ImageInfo image, ensure_image(context, options.image, pull));
+
+  BoxConfig config;
+  config.options = options;
+  config.options.env.clear();
+  TRY_ASSIGN(config.args, main_command(options, image.config));
+  config.working_dir = options.working_dir.empty() ? image.config.working_dir : options.working_dir;
+  config.user = options.user.empty() ? image.config.user : options.user;
+  config.stop_signal = image.config.stop_signal;
+
+  TRY_ASSIGN(auto reserved, reserve_id(paths));
+  auto& [id, lock] = reserved;
+  const std::string new_id = id;
+  Defer undo([&paths, &new_id, &op = lock] {
+    (void)remove_tree(paths.new_box(new_id));
+    (void)remove_tree(paths.box(new_id));
+    (void)op.unlink_lock_files();
+  });
+  TRY(make_directory(paths, new_id, options, image));
+  FAILPOINT("create.dir");
+
+  BoxRow row;
+  row.id = new_id;
+  row.name = options.name.empty() ? random_box_name() : options.name;
+  row.image_reference = image.reference;
+  row.image_id = image.id;
+  row.config = to_json(config);
+  row.created_at = sys::utc_now();
+  row.auto_remove = options.auto_remove;
+  TRY(insert_row(context.database, row, options.name.empty()));
+  undo.cancel();
+  FAILPOINT("create.row");
+  return row;
+}
+
+}  // namespace boxlite

@@ -1,0 +1,242 @@
+#include "runtime/database.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/sys.h"
+#include "image/image_job.h"
+#include "runtime/sqlite.h"
+
+namespace boxlite {
+namespace {
+
+// Schema changes are appended, never edited: entry n brings a file from version n to n + 1, in one transaction.
+constexpr std::array kMigrations = {
+    R"sql(
+CREATE TABLE boxes(
+  id TEXT PRIMARY KEY NOT NULL,
+  name TEXT NOT NULL UNIQUE,
+  image_reference TEXT NOT NULL,
+  image_id TEXT NOT NULL,
+  config TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  generation INTEGER NOT NULL DEFAULT 0,
+  start_boot_id TEXT,
+  started_at TEXT,
+  remove_intent INTEGER NOT NULL DEFAULT 0,
+  uid INTEGER UNIQUE,
+  auto_remove INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE images(
+  reference TEXT PRIMARY KEY NOT NULL,
+  info TEXT NOT NULL
+) WITHOUT ROWID;
+)sql",
+};
+constexpr auto kSchemaVersion = static_cast<std::int64_t>(kMigrations.size());
+
+constexpr std::string_view kBoxColumns =
+    "SELECT id,name,image_reference,image_id,config,created_at,generation,start_boot_id,started_at,remove_intent,uid,auto_remove "
+    "FROM boxes ";
+
+// Users of a range that no distribution hands out, so that nothing else on the host runs as one of them.
+constexpr std::uint32_t kFirstUid = 0x60000000;
+constexpr std::uint32_t kUidMask = 0x0fffffff;
+
+Result<std::int64_t> schema_version(sqlite::Connection& connection) {
+  TRY_ASSIGN(sqlite::Statement statement, connection.prepare("PRAGMA user_version"));
+  TRY(statement.step());
+  return statement.number(0);
+}
+
+Result<void> migrate(sqlite::Connection& connection, const std::string& path) {
+  TRY_ASSIGN(std::int64_t version, schema_version(connection));
+  if (version == kSchemaVersion) return {};
+  return connection.transaction([&]() -> Result<void> {
+    TRY_ASSIGN(version, schema_version(connection));  // another process may have been faster
+    if (version > kSchemaVersion) {
+      return fail(ErrorCode::kUnsupported,
+                  "{} was made by a newer boxlite (schema {}, this program knows up to {}); update this program, or use another --home",
+                  path, version, kSchemaVersion);
+    }
+    for (; version < kSchemaVersion; ++version) TRY(connection.execute(kMigrations.at(static_cast<std::size_t>(version))));
+    return connection.execute(fmt::format("PRAGMA user_version={}", kSchemaVersion).c_str());
+  });
+}
+
+Result<BoxRow> read_row(const sqlite::Statement& statement) {
+  BoxRow row;
+  row.id = statement.text(0);
+  row.name = statement.text(1);
+  row.image_reference = statement.text(2);
+  row.image_id = statement.text(3);
+  TRY_ASSIGN(row.config, parse_json(statement.text(4), fmt::format("configuration of box {}", row.name)));
+  row.created_at = statement.text(5);
+  row.generation = static_cast<std::uint64_t>(statement.number(6));
+  if (!statement.is_null(7)) row.start = StartIntent{statement.text(7), statement.text(8)};
+  row.remove_intent = statement.number(9) != 0;
+  if (!statement.is_null(10)) row.uid = static_cast<std::uint32_t>(statement.number(10));
+  row.auto_remove = statement.number(11) != 0;
+  return row;
+}
+
+Result<std::vector<BoxRow>> read_rows(sqlite::Statement& statement) {
+  std::vector<BoxRow> rows;
+  for (;;) {
+    TRY_ASSIGN(const bool more, statement.step());
+    if (!more) return rows;
+    TRY_ASSIGN(BoxRow row, read_row(statement));
+    rows.push_back(std::move(row));
+  }
+}
+
+Result<std::optional<BoxRow>> read_one(sqlite::Statement& statement) {
+  TRY_ASSIGN(std::vector<BoxRow> rows, read_rows(statement));
+  if (rows.empty()) return std::nullopt;
+  return std::move(rows.front());
+}
+
+Result<ImageInfo> read_image(const std::string& text) {
+  TRY_ASSIGN(const Json json, parse_json(text, "image in the database"));
+  return image::image_info_from_json(json);
+}
+
+Result<std::uint32_t> unused_uid(sqlite::Connection& connection) {
+  for (;;) {
+    std::uint32_t random = 0;
+    sys::random_bytes(std::as_writable_bytes(std::span(&random, 1)));
+    const std::uint32_t uid = kFirstUid | (random & kUidMask);
+    TRY_ASSIGN(sqlite::Statement statement, connection.prepare("SELECT 1 FROM boxes WHERE uid=?"));
+    statement.bind(std::int64_t{uid});
+    TRY_ASSIGN(const bool taken, statement.step());
+    if (!taken) return uid;
+  }
+}
+
+}  // namespace
+
+Database::Database(std::unique_ptr<sqlite::Connection> connection) : connection_(std::move(connection)) {}
+Database::Database(Database&&) noexcept = default;
+Database& Database::operator=(Database&&) noexcept = default;
+Database::~Database() = default;
+
+Result<Database> Database::open(const std::string& path) {
+  TRY_ASSIGN(std::unique_ptr<sqlite::Connection> connection, sqlite::Connection::open(path));
+  TRY(migrate(*connection, path));
+  return Database(std::move(connection));
+}
+
+Result<void> Database::insert_box(const BoxRow& row) {
+  return connection_->transaction([&]() -> Result<void> {
+    TRY_ASSIGN(const std::optional<BoxRow> same_name, box_by_name(row.name));
+    if (same_name) {
+      return fail(ErrorCode::kAlreadyExists, "the name {} is taken by box {}; choose another, or remove that one: boxlite rm {}",
+                  row.name, same_name->id, row.name);
+    }
+    TRY_ASSIGN(sqlite::Statement insert,
+               connection_->prepare("INSERT INTO boxes(id,name,image_reference,image_id,config,created_at,generation,auto_remove) "
+                                    "VALUES(?,?,?,?,?,?,?,?)"));
+    return insert.bind(row.id)
+        .bind(row.name)
+        .bind(row.image_reference)
+        .bind(row.image_id)
+        .bind(dump_json(row.config))
+        .bind(row.created_at)
+        .bind(static_cast<std::int64_t>(row.generation))
+        .bind(std::int64_t{row.auto_remove})
+        .run();
+  });
+}
+
+Result<std::optional<BoxRow>> Database::box(std::string_view id) const {
+  TRY_ASSIGN(const auto held, connection_->lock());
+  TRY_ASSIGN(sqlite::Statement statement, connection_->prepare(fmt::format("{}WHERE id=?", kBoxColumns)));
+  statement.bind(id);
+  return read_one(statement);
+}
+
+Result<std::optional<BoxRow>> Database::box_by_name(std::string_view name) const {
+  TRY_ASSIGN(const auto held, connection_->lock());
+  TRY_ASSIGN(sqlite::Statement statement, connection_->prepare(fmt::format("{}WHERE name=?", kBoxColumns)));
+  statement.bind(name);
+  return read_one(statement);
+}
+
+Result<std::vector<BoxRow>> Database::boxes_by_id_prefix(std::string_view prefix) const {
+  TRY_ASSIGN(const auto held, connection_->lock());
+  TRY_ASSIGN(sqlite::Statement statement, connection_->prepare(fmt::format("{}WHERE substr(id,1,?)=? LIMIT 2", kBoxColumns)));
+  statement.bind(static_cast<std::int64_t>(prefix.size())).bind(prefix);
+  return read_rows(statement);
+}
+
+Result<std::vector<BoxRow>> Database::boxes() const {
+  TRY_ASSIGN(const auto held, connection_->lock());
+  TRY_ASSIGN(sqlite::Statement statement, connection_->prepare(fmt::format("{}ORDER BY created_at DESC, id", kBoxColumns)));
+  return read_rows(statement);
+}
+
+Result<BoxRow> Database::begin_start(std::string_view id, const StartIntent& intent, bool want_uid) {
+  BoxRow row;
+  TRY(connection_->transaction([&]() -> Result<void> {
+    TRY_ASSIGN(std::optional<BoxRow> found, box(id));
+    if (!found) return fail(ErrorCode::kNotFound, "box {} was removed", id);
+    if (found->remove_intent) return fail(ErrorCode::kInvalidState, "box {} is being removed", found->name);
+    row = std::move(*found);
+    row.generation += 1;
+    row.start = intent;
+    if (want_uid && !row.uid) {
+      TRY_ASSIGN(row.uid, unused_uid(*connection_));
+    }
+    TRY_ASSIGN(sqlite::Statement update,
+               connection_->prepare("UPDATE boxes SET generation=?, start_boot_id=?, started_at=?, uid=? WHERE id=?"));
+    update.bind(static_cast<std::int64_t>(row.generation)).bind(intent.boot_id).bind(intent.started_at);
+    row.uid ? update.bind(std::int64_t{*row.uid}) : update.bind_null();
+    return update.bind(id).run();
+  }));
+  return row;
+}
+
+Result<void> Database::set_remove_intent(std::string_view id) {
+  return connection_->transaction([&]() -> Result<void> {
+    TRY_ASSIGN(sqlite::Statement statement, connection_->prepare("UPDATE boxes SET remove_intent=1 WHERE id=?"));
+    return statement.bind(id).run();
+  });
+}
+
+Result<void> Database::delete_box(std::string_view id) {
+  return connection_->transaction([&]() -> Result<void> {
+    TRY_ASSIGN(sqlite::Statement statement, connection_->prepare("DELETE FROM boxes WHERE id=?"));
+    return statement.bind(id).run();
+  });
+}
+
+Result<void> Database::put_image(const ImageInfo& image) {
+  return connection_->transaction([&]() -> Result<void> {
+    TRY_ASSIGN(sqlite::Statement put, connection_->prepare("INSERT INTO images(reference,info) VALUES(?,?) "
+                                                           "ON CONFLICT(reference) DO UPDATE SET info=excluded.info"));
+    return put.bind(image.reference).bind(dump_json(image::to_json(image))).run();
+  });
+}
+
+Result<std::optional<ImageInfo>> Database::image(std::string_view full_reference) const {
+  TRY_ASSIGN(const auto held, connection_->lock());
+  TRY_ASSIGN(sqlite::Statement statement, connection_->prepare("SELECT info FROM images WHERE reference=?"));
+  statement.bind(full_reference);
+  TRY_ASSIGN(const bool found, statement.step());
+  if (!found) return std::nullopt;
+  return read_image(statement.text(0));
+}
+
+Result<std::vector<ImageInfo>> Database::images() const {
+  TRY_ASSIGN(const auto held, connection_->lock());
+  TRY_ASSIGN(sqlite::Statement statement, connection_->prepare("SELECT info FROM images ORDER BY reference"));
+  std::vector<ImageInfo> images;
+  for (;;) {
+    TRY_ASSIGN(const bool more, statement.step());
+    if (!more) return images;
+    TRY_ASSIGN(ImageInfo image, read_image(statement.text(0)));
+    images.push_back(std::move(image));
+  }
+}
+
+}  // namespace boxlite

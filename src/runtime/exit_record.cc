@@ -1,0 +1,40 @@
+#include "runtime/exit_record.h"
+
+#include <algorithm>
+
+#include "base/file.h"
+
+namespace boxlite {
+namespace {
+
+constexpr std::size_t kMaxRecordFile = 64 * 1024;
+constexpr std::size_t kMaxReason = 2000;
+
+// The reason may quote the guest. It is shown in tables and on terminals: one line, nothing that a terminal acts upon.
+std::string one_line(std::string text) {
+  if (text.size() > kMaxReason) text.resize(kMaxReason);
+  std::ranges::replace_if(text, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
+  return text;
+}
+
+}  // namespace
+
+std::optional<ExitRecord> read_exit_record(const std::string& path) {
+  const auto text = read_file(path, kMaxRecordFile);
+  if (!text) return std::nullopt;
+  const auto json = parse_json(*text, path);
+  if (!json) return std::nullopt;
+  auto record = exit_record_from_json(*json);
+  if (!record) return std::nullopt;
+  return std::move(*record);
+}
+
+Result<void> write_exit_record(const HomePaths& paths, const std::string& id, ExitRecord record) {
+  const std::string path = paths.exit_record(id);
+  const auto present = read_exit_record(path);
+  if (present && present->generation >= record.generation) return {};
+  record.reason = one_line(std::move(record.reason));
+  return write_file_atomic(path, dump_json(to_json(record)) + "\n", 0600);
+}
+
+}  // namespace boxlite

@@ -1,0 +1,19 @@
+// boxes/<id>/exit.json: what became of a start. Written under the lease, by the shim as its last act, or by whoever ended it.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "runtime/paths.h"
+#include "runtime/records.h"
+
+namespace boxlite {
+
+/// nullopt: there is none, or none that can be read.
+std::optional<ExitRecord> read_exit_record(const std::string& path);
+
+/// Durable when it returns. A record that this start has already is kept: the first word is the shim's own.
+Result<void> write_exit_record(const HomePaths& paths, const std::string& id, ExitRecord record);
+
+}  // namespace boxlite

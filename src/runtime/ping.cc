@@ -1,0 +1,104 @@
+#include "runtime/ping.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string_view>
+#include <thread>
+
+#include "base/json.h"
+#include "base/sys.h"
+#include "runtime/control.h"
+
+namespace boxlite {
+namespace {
+
+constexpr std::string_view kPing = "control 1\n{\"call\":\"ping\"}\n";
+constexpr std::size_t kMaxAnswer = 4096;
+
+struct Call {
+  UniqueFd socket;
+  std::string answer;
+  PingResult result = PingResult::kSilent;
+  bool done = false;
+  bool queue_full = false;  // to be tried again
+
+  void finish(PingResult with) {
+    result = with;
+    done = true;
+    socket.reset();
+  }
+};
+
+// Not connect_unix(): that one blocks while the listener's queue is full, as a stopped shim's may be.
+void begin(Call& call, const std::string& directory) {
+  call.queue_full = false;
+  const auto folder = sys::open(directory, O_PATH | O_DIRECTORY);
+  if (!folder) return call.finish(PingResult::kRefused);
+  call.socket.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!call.socket) return call.finish(PingResult::kSilent);
+  struct sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  const std::string path = fmt::format("/proc/self/fd/{}/{}", folder->get(), kPortalSocket);
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  if (::connect(call.socket.get(), reinterpret_cast<const struct sockaddr*>(&address), sizeof address) < 0) {
+    if (errno == EAGAIN) {
+      call.queue_full = true;
+      return;
+    }
+    return call.finish(PingResult::kRefused);
+  }
+  if (::send(call.socket.get(), kPing.data(), kPing.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(kPing.size())) {
+    call.finish(PingResult::kRefused);
+  }
+}
+
+void receive(Call& call) {
+  char buffer[512];
+  const ssize_t count = ::recv(call.socket.get(), buffer, sizeof buffer, 0);
+  if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (count > 0) call.answer.append(buffer, static_cast<std::size_t>(count));
+  // Any whole line is a sign of life, be it that the shim refuses this protocol version.
+  if (call.answer.find('\n') != std::string::npos) return call.finish(PingResult::kAnswered);
+  if (count <= 0 || call.answer.size() > kMaxAnswer) call.finish(PingResult::kRefused);
+}
+
+}  // namespace
+
+std::vector<PingResult> ping_shims(const std::vector<std::string>& box_directories, std::chrono::steady_clock::time_point deadline) {
+  std::vector<Call> calls(box_directories.size());
+  for (std::size_t i = 0; i < calls.size(); ++i) begin(calls[i], box_directories[i]);
+  for (;;) {
+    std::vector<struct pollfd> polled;
+    std::vector<Call*> waiting;
+    bool retry = false;
+    for (Call& call : calls) {
+      if (call.done) continue;
+      retry |= call.queue_full;
+      if (call.queue_full) continue;
+      polled.push_back({call.socket.get(), POLLIN, 0});
+      waiting.push_back(&call);
+    }
+    if (polled.empty() && !retry) break;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    if (left <= 0) break;
+    const int timeout = static_cast<int>(std::min<decltype(left)>(left, retry ? 10 : 60000));
+    if (::poll(polled.data(), polled.size(), timeout) < 0 && errno != EINTR) break;
+    for (std::size_t i = 0; i < polled.size(); ++i) {
+      if (polled[i].revents != 0) receive(*waiting[i]);
+    }
+    for (std::size_t i = 0; i < calls.size(); ++i) {
+      if (!calls[i].done && calls[i].queue_full) begin(calls[i], box_directories[i]);
+    }
+  }
+  std::vector<PingResult> results;
+  results.reserve(calls.size());
+  for (const Call& call : calls) results.push_back(call.result);
+  return results;
+}
+
+}  // namespace boxlite

@@ -1,0 +1,65 @@
+#include "runtime/programs.h"
+
+#include <limits.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <optional>
+#include <vector>
+
+namespace boxlite {
+namespace {
+
+// Where the CMake build says `cmake --install` puts things.
+constexpr const char* kLibexecDir = BOXLITE_INSTALL_PREFIX "/libexec/boxlite";
+constexpr const char* kShareDir = BOXLITE_INSTALL_PREFIX "/share/boxlite";
+
+std::string own_directory() {
+  std::array<char, PATH_MAX> buffer;
+  const ssize_t length = ::readlink("/proc/self/exe", buffer.data(), buffer.size());
+  if (length <= 0) return {};
+  const std::string path(buffer.data(), static_cast<std::size_t>(length));
+  return path.substr(0, path.rfind('/'));
+}
+
+Result<std::string> find(const std::string& name, const char* variable, const std::vector<std::string>& directories, int mode) {
+  // An explicit directory is the only one looked at: an old file elsewhere must not stand in silently.
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): read only
+  if (const char* chosen = std::getenv(variable); chosen != nullptr && *chosen != '\0') {
+    const std::string path = fmt::format("{}/{}", chosen, name);
+    if (::access(path.c_str(), mode) == 0) return path;
+    return fail(ErrorCode::kNotFound, "{} is not in {}={}", name, variable, chosen);
+  }
+  std::string looked;
+  for (const std::string& directory : directories) {
+    const std::string path = fmt::format("{}/{}", directory, name);
+    if (::access(path.c_str(), mode) == 0) return path;
+    looked += (looked.empty() ? "" : ", ") + directory;
+  }
+  return fail(ErrorCode::kNotFound, "{} is not in {}; install boxlite completely, or set {}", name, looked, variable);
+}
+
+}  // namespace
+
+Result<std::string> find_own_program(const std::string& name) {
+  const std::string own = own_directory();
+  return find(name, "BOXLITE_LIBEXEC_DIR", {own, own + "/../libexec/boxlite", kLibexecDir}, X_OK);
+}
+
+Result<std::string> find_guest_file(const std::string& name) {
+  const std::string own = own_directory();
+  return find(name, "BOXLITE_GUEST_DIR", {own + "/../guest", own + "/../share/boxlite", kShareDir}, R_OK);
+}
+
+Result<StartPrograms> find_start_programs() {
+  StartPrograms programs;
+  TRY_ASSIGN(const std::string vm_init, find_own_program("boxlite-vm-init"));
+  TRY_ASSIGN(programs.vm, vmm::find_vm_programs(vm_init));
+  TRY_ASSIGN(programs.shim, find_own_program("boxlite-shim"));
+  TRY_ASSIGN(programs.kernel, find_guest_file("vmlinux"));
+  TRY_ASSIGN(programs.initramfs, find_guest_file("initramfs.cpio"));
+  return programs;
+}
+
+}  // namespace boxlite

@@ -1,0 +1,139 @@
+// Theory of operation.
+//
+// A removal is a chain of steps, each of which may be the last one before the remover is killed, and each of which does no harm when it is
+// done twice:
+//
+//   1  the row gets the remove intent         from here on the box cannot be started, and whoever comes by may finish
+//   2  boxes/<id> is renamed to trash/        one moment in which the box's directory ceases to exist
+//   3  the row is deleted                     the name is free
+//   4  the files in trash/ are deleted
+//   5  the lock files are unlinked            the operation lock's last
+//
+// All of it under the operation lock and the lease, with the VM lock seen free: no start, no late shim and no process of the VM can be at
+// work in between. What is left behind by a killed remover before 3 is a row with an intent; after 3, files of an id without a row. A
+// killed creation leaves the latter as well (create.cc), since it makes the row last. sweep_home() looks for both; a command that
+// works on a box holds its operation lock throughout, so a free one says that nobody will come back.
+#include "runtime/removal.h"
+
+#include <dirent.h>
+
+#include <memory>
+#include <set>
+
+#include "base/failpoint.h"
+#include "base/file.h"
+#include "base/sys.h"
+#include "runtime/shim_kill.h"
+
+namespace boxlite {
+namespace {
+
+Result<std::vector<std::string>> entries_of(const std::string& directory) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(directory.c_str()), ::closedir);
+  if (!stream) return fail_errno("opendir {}", directory);
+  std::vector<std::string> names;
+  while (const dirent* entry = ::readdir(stream.get())) names.emplace_back(entry->d_name);
+  return names;
+}
+
+Result<void> rename_to_trash(const HomePaths& paths, const std::string& id) {
+  auto renamed = sys::rename(paths.box(id), fmt::format("{}/{}-{}", paths.trash(), id, sys::random_hex(4)));
+  if (!renamed && renamed.error().error_number() != ENOENT) return renamed;
+  return sync_directory(paths.boxes());
+}
+
+Result<void> empty_trash(const HomePaths& paths, const std::string& id) {
+  TRY_ASSIGN(const std::vector<std::string> names, entries_of(paths.trash()));
+  for (const std::string& name : names) {
+    if (name.starts_with(id + "-")) TRY(remove_tree(paths.trash() + "/" + name));
+  }
+  return {};
+}
+
+// The caller holds the operation lock and the lease, and has seen the VM lock free.
+Result<void> remove_locked(const HomePaths& paths, Database& database, OpLock& op, const std::string& id) {
+  TRY(database.set_remove_intent(id));
+  FAILPOINT("remove.intent");
+  TRY(rename_to_trash(paths, id));
+  FAILPOINT("remove.rename");
+  TRY(database.delete_box(id));
+  FAILPOINT("remove.row");
+  TRY(empty_trash(paths, id));
+  FAILPOINT("remove.files");
+  return op.unlink_lock_files();
+}
+
+// The id that a file of the home belongs to, by the name it has in its folder; "" for a file that belongs to no box.
+std::string id_of(std::string_view name, std::string_view prefix) {
+  if (!name.starts_with(prefix)) return {};
+  name.remove_prefix(prefix.size());
+  const std::string id(name.substr(0, 12));
+  const bool ends_there = name.size() == 12 || name[12] == '.' || name[12] == '-';
+  return is_box_id(id) && ends_there ? id : std::string();
+}
+
+Result<std::set<std::string>> ids_with_files(const HomePaths& paths) {
+  std::set<std::string> ids;
+  const std::pair<std::string, std::string_view> folders[] = {
+      {paths.locks(), ""}, {paths.boxes(), ""}, {paths.trash(), ""}, {paths.tmp(), kNewBoxPrefix}};
+  for (const auto& [directory, prefix] : folders) {
+    TRY_ASSIGN(const std::vector<std::string> names, entries_of(directory));
+    for (const std::string& name : names) {
+      if (std::string id = id_of(name, prefix); !id.empty()) ids.insert(std::move(id));
+    }
+  }
+  return ids;
+}
+
+// A removal that was interrupted, or files without a row. Anything that somebody still works on, or that still runs, is left alone.
+Result<void> sweep_one(const HomePaths& paths, Database& database, const std::string& id) {
+  TRY_ASSIGN(std::optional<OpLock> op, OpLock::try_acquire(paths, id));
+  if (!op) return {};
+  TRY_ASSIGN(const std::optional<BoxRow> row, database.box(id));
+  if (row && !row->remove_intent) return {};
+  TRY_ASSIGN(const bool free, op->take_lease());
+  TRY_ASSIGN(const bool vm_alive, OfdLock::held(paths.vm_lock(id)));
+  if (!free || vm_alive) return {};
+  TRY(remove_tree(paths.new_box(id)));
+  return remove_locked(paths, database, *op, id);
+}
+
+}  // namespace
+
+Result<void> remove_box(const HomePaths& paths, Database& database, const std::string& id, bool force) {
+  TRY_ASSIGN(OpLock::Locked locked, OpLock::acquire(paths, database, id));
+  TRY_ASSIGN(bool free, locked.lock.take_lease());
+  if (!free) {
+    if (!force) {
+      return fail(ErrorCode::kInvalidState, "box {} is running; stop it first (boxlite stop {}), or end and remove it: boxlite rm -f {}",
+                  locked.row.name, locked.row.name, locked.row.name);
+    }
+    TRY(kill_shim(paths, id));
+    TRY_ASSIGN(free, locked.lock.take_lease());
+    if (!free) return fail(ErrorCode::kUnavailable, "another shim took over box {} while it was being removed; try again", locked.row.name);
+  }
+  TRY(wait_vm_gone(paths, id));
+  return remove_locked(paths, database, locked.lock, id);
+}
+
+Result<void> remove_own_box(const HomePaths& paths, Database& database, const std::string& id) {
+  TRY_ASSIGN(OpLock::Locked locked, OpLock::acquire(paths, database, id));
+  return remove_locked(paths, database, locked.lock, id);
+}
+
+Result<void> sweep_home(const HomePaths& paths, Database& database) {
+  // Rows after files: a box that is being made has files before its row, and then is seen with both.
+  TRY_ASSIGN(std::set<std::string> ids, ids_with_files(paths));
+  TRY_ASSIGN(const std::vector<BoxRow> rows, database.boxes());
+  for (const BoxRow& row : rows) {
+    if (row.remove_intent) {
+      ids.insert(row.id);
+    } else {
+      ids.erase(row.id);
+    }
+  }
+  for (const std::string& id : ids) TRY(sweep_one(paths, database, id));
+  return {};
+}
+
+}  // namespace boxlite

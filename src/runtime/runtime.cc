@@ -1,0 +1,74 @@
+#include "boxlite/runtime.h"
+
+#include "runtime/box_impl.h"
+#include "runtime/create.h"
+#include "runtime/host.h"
+#include "runtime/images.h"
+#include "runtime/observe.h"
+
+namespace boxlite {
+
+class Runtime::Impl {
+ public:
+  explicit Impl(ContextPtr shared) : context(std::move(shared)) {}
+  ContextPtr context;
+};
+
+namespace {
+
+Box make_box(const ContextPtr& context, const BoxRow& row) {
+  return Box(std::make_shared<Box::Impl>(Box::Impl{context, row.id, row.name}));
+}
+
+Result<BoxRow> find_box(const Database& database, std::string_view reference) {
+  TRY_ASSIGN(std::optional<BoxRow> row, database.box(reference));
+  if (row) return std::move(*row);
+  TRY_ASSIGN(row, database.box_by_name(reference));
+  if (row) return std::move(*row);
+  if (!reference.empty()) {
+    TRY_ASSIGN(std::vector<BoxRow> rows, database.boxes_by_id_prefix(reference));
+    if (rows.size() == 1) return std::move(rows.front());
+    if (rows.size() > 1) return fail(ErrorCode::kInvalidArgument, "more than one box id begins with {}; give more of it", reference);
+  }
+  return fail(ErrorCode::kNotFound, "no box named {}; `boxlite ls -a` lists them", reference);
+}
+
+}  // namespace
+
+Runtime::Runtime(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Runtime::Runtime(Runtime&&) noexcept = default;
+Runtime& Runtime::operator=(Runtime&&) noexcept = default;
+Runtime::~Runtime() = default;
+
+Result<Runtime> Runtime::open(const RuntimeOptions& options) {
+  if (!options.accelerator.empty() && options.accelerator != "kvm" && options.accelerator != "tcg") {
+    return fail(ErrorCode::kInvalidArgument, "\"{}\" is no accelerator; there are kvm and tcg", options.accelerator);
+  }
+  TRY_ASSIGN(const std::string home, choose_home(options.home));
+  TRY_ASSIGN(HomePaths paths, open_home(home));
+  TRY_ASSIGN(Database database, Database::open(paths.database()));
+  auto context = std::make_shared<Context>(Context{std::move(paths), std::move(database), options.accelerator});
+  return Runtime(std::make_shared<Impl>(std::move(context)));
+}
+
+Result<Box> Runtime::create(const BoxOptions& options, const PullOptions& pull) {
+  TRY_ASSIGN(const BoxRow row, create_box(*impl_->context, options, pull));
+  return make_box(impl_->context, row);
+}
+
+Result<Box> Runtime::get(std::string_view reference) const {
+  TRY_ASSIGN(const BoxRow row, find_box(impl_->context->database, reference));
+  return make_box(impl_->context, row);
+}
+
+Result<std::vector<BoxInfo>> Runtime::list() const { return list_boxes(impl_->context->paths, impl_->context->database); }
+
+Result<ImageInfo> Runtime::pull(const std::string& reference, const PullOptions& options) {
+  return pull_image(*impl_->context, reference, options);
+}
+
+Result<std::vector<ImageInfo>> Runtime::images() const { return impl_->context->database.images(); }
+
+Result<HostInfo> Runtime::info() const { return host_info(*impl_->context); }
+
+}  // namespace boxlite

@@ -1,0 +1,315 @@
+// Theory of operation.
+//
+//   starter                                         shim
+//   ───────                                         ────
+//   operation lock; lease free; VM lock free
+//   row: generation + 1, start intent
+//   spawn, stdin = one end of a socket pair ───▶    detaches, reads
+//   ShimConfig, one line of JSON            ───▶    takes the lease (lease.h), which checks the generation
+//                                           ◀───    {"report":"lease"}
+//   drops the operation lock                        boots the VM
+//                                           ◀───    {"report":"prepared"}   with `attach`
+//   attaches to "main", then "go"           ───▶    runs the main command
+//                                           ◀───    {"report":"running"} or {"report":"failed",…}
+//
+// Whoever dies, the truth can be told afterwards:
+//  - The starter before the whole configuration has left: the shim sees end-of-file and ends. The row has an intent, the lease's record
+//    is of an earlier start, the operation lock is free: "its start was interrupted".
+//  - The starter after that: the shim does without it. The box starts.
+//  - The shim before it has the lease: end-of-file here; the starter, which holds the operation lock, takes the lease and writes the exit
+//    record with the reason.
+//  - The shim later: the lease's record has this generation and there is no exit record: "crashed".
+// An undone start needs no undoing: the next one takes the next generation, and a shim of this one that should still be on its way
+// finds that out when it has the lease.
+#include "runtime/start.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+
+#include "base/defer.h"
+#include "base/failpoint.h"
+#include "base/process.h"
+#include "base/sys.h"
+#include "runtime/box_config.h"
+#include "runtime/exit_record.h"
+#include "runtime/host.h"
+#include "runtime/last_words.h"
+#include "runtime/lease.h"
+#include "runtime/line_channel.h"
+#include "runtime/observe.h"
+#include "runtime/owner.h"
+#include "runtime/programs.h"
+#include "runtime/removal.h"
+#include "runtime/session_client.h"
+#include "runtime/shim_kill.h"
+#include "vmm/host_clock.h"
+
+namespace boxlite {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// From the configuration to the lease a shim does next to nothing. More than this means that it is stopped or stuck.
+constexpr auto kLeaseTimeout = std::chrono::seconds(60);
+constexpr auto kReapTimeout = std::chrono::seconds(5);
+constexpr std::string_view kReport = "the shim's report";
+
+// Everything about the host that a start needs and that may take long: found before any lock is taken.
+struct Host {
+  StartPrograms programs;
+  vmm::Accelerator accelerator = vmm::Accelerator::kTcg;
+  std::uint64_t tsc_khz = 0;
+  std::string boot;
+};
+
+Result<Host> find_host(const Context& context) {
+  Host host;
+  TRY_ASSIGN(host.programs, find_start_programs());
+  TRY_ASSIGN(const vmm::AcceleratorChoice choice, choose_host_accelerator(context, host.programs));
+  host.accelerator = choice.accelerator;
+  if (host.accelerator == vmm::Accelerator::kTcg) {
+    TRY_ASSIGN(host.tsc_khz, vmm::cached_tsc_khz(context.paths.tsc_memo()));
+  }
+  TRY_ASSIGN(host.boot, boot_id());
+  return host;
+}
+
+enum class WaitOutcome { kRuns, kEnded };
+
+// Another command has started the box, or it is being stopped: waits until either is over.
+Result<WaitOutcome> wait_while_changing(const Context& context, const BoxRow& row) {
+  for (;;) {
+    TRY_ASSIGN(const Observation seen, observe(context.paths, context.database, row));
+    const DerivedStatus derived = derive_status(seen);
+    if (derived.status == BoxStatus::kRunning) return WaitOutcome::kRuns;
+    TRY_ASSIGN(const std::optional<UniqueFd> shim, open_lease_holder(context.paths, row.id));
+    if (!shim) return WaitOutcome::kEnded;
+    // The phase is a file, the shim's end a descriptor: the one is looked at often while the other is waited for.
+    TRY(wait_process_end(shim->get(), std::chrono::milliseconds(20)));
+  }
+}
+
+// The operation lock of a box that does not run; nullopt: it runs already, there is nothing to do.
+Result<std::optional<OpLock::Locked>> lock_for_start(Context& context, const std::string& id) {
+  std::uint64_t awaited = 0;
+  for (;;) {
+    TRY_ASSIGN(OpLock::Locked locked, OpLock::acquire(context.paths, context.database, id));
+    if (locked.row.remove_intent) {
+      locked.lock.release();
+      TRY(remove_box(context.paths, context.database, id, false));
+      return fail(ErrorCode::kNotFound, "box {} was being removed; its removal is finished now", locked.row.name);
+    }
+    TRY_ASSIGN(const LeaseState lease, probe_lease(context.paths, id));
+    if (!lease.held) {
+      if (awaited == locked.row.generation && awaited != 0) {
+        // The start that was waited for has come to its end before it could be seen running.
+        TRY_ASSIGN(const Observation seen, observe(context.paths, context.database, locked.row));
+        const DerivedStatus derived = derive_status(seen);
+        if (derived.status == BoxStatus::kFailed) return fail(ErrorCode::kInternal, "another command's start failed: {}", derived.reason);
+        return std::nullopt;
+      }
+      return std::optional(std::move(locked));
+    }
+    TRY_ASSIGN(const Observation seen, observe(context.paths, context.database, locked.row));
+    if (derive_status(seen).status == BoxStatus::kStarting) awaited = locked.row.generation;
+    locked.lock.release();
+    TRY_ASSIGN(const WaitOutcome outcome, wait_while_changing(context, locked.row));
+    if (outcome == WaitOutcome::kRuns) return std::nullopt;
+  }
+}
+
+Result<ShimConfig> shim_config(const Context& context, const Host& host, const BoxRow& row, const StartOptions& options) {
+  TRY_ASSIGN(const BoxConfig box, box_config_from_json(row.config));
+  TRY_ASSIGN(const BoxSecrets secrets, read_secrets(context.paths.secrets(row.id)));
+  ShimConfig config;
+  config.home = context.paths.home();
+  config.box_id = row.id;
+  config.owner_bound = options.ownership == Ownership::kOwnerBound;
+  config.attach = options.attach;
+  config.auto_remove = row.auto_remove;
+  config.hostname = row.id;
+  config.args = box.args;
+  config.env = merge_env(secrets.image_env, secrets.env);
+  config.working_dir = box.working_dir;
+  config.user = box.user;
+  config.stop_signal = box.stop_signal;
+  config.tty = box.options.tty;
+  config.open_stdin = box.options.open_stdin;
+  config.rows = options.rows;
+  config.columns = options.columns;
+  config.privileged = box.options.privileged;
+  config.disk_bytes = box.options.disk_bytes;
+  config.vm.accelerator = host.accelerator;
+  config.vm.cpus = box.options.cpus;
+  config.vm.memory_mib = box.options.memory_mib;
+  config.vm.kernel = host.programs.kernel;
+  config.vm.initramfs = host.programs.initramfs;
+  config.vm.base_image = context.paths.base(row.image_id);
+  config.vm.overlay = context.paths.disk(row.id);
+  config.vm.tsc_khz = host.tsc_khz;
+  config.programs = host.programs.vm;
+  if (::access(config.vm.base_image.c_str(), R_OK) < 0) {
+    return fail_errno("the base disk of image {} ({}); get it again: boxlite pull {}", row.image_reference, config.vm.base_image,
+                      row.image_reference);
+  }
+  return config;
+}
+
+std::vector<std::string> shim_environment() {
+  std::vector<std::string> environment;
+  const auto pass_on = [&](const char* name) {
+    const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): read only
+    if (value != nullptr) environment.push_back(fmt::format("{}={}", name, value));
+  };
+  pass_on("PATH");
+#ifdef BOXLITE_WITH_FAILPOINTS
+  pass_on("BOXLITE_FAILPOINTS");
+#endif
+  return environment;
+}
+
+// A report of a failure is returned as that failure.
+Result<ShimReport> parse_report(const std::string& line) {
+  TRY_ASSIGN(const Json json, parse_json(line, kReport));
+  TRY_ASSIGN(const auto name, json_get<std::string>(json, "report", kReport));
+  if (name == "lease") return ShimReport::kLease;
+  if (name == "prepared") return ShimReport::kPrepared;
+  if (name == "running") return ShimReport::kRunning;
+  if (name != "failed") return fail(ErrorCode::kInternal, "{} \"{}\" is not known", kReport, name);
+  TRY_ASSIGN(const auto code, json_get<std::string>(json, "code", kReport));
+  TRY_ASSIGN(auto message, json_get<std::string>(json, "message", kReport));
+  return std::unexpected(Error(error_code_from_name(code), std::move(message)));
+}
+
+// One start, from the intent to the last report.
+class Start {
+ public:
+  Start(Context& context, const Host& host, const StartOptions& options, OpLock lock, BoxRow row)
+      : context_(context), host_(host), options_(options), lock_(std::move(lock)), row_(std::move(row)) {}
+
+  Result<std::optional<Execution>> run() {
+    auto started = run_shim();
+    if (started) return std::move(execution_);
+    if (lock_) settle(started.error());
+    return std::unexpected(std::move(started).error().context("start box " + row_.name));
+  }
+
+ private:
+  Result<void> run_shim() {
+    // Before the intent: what fails here leaves the box as it was.
+    auto config = shim_config(context_, host_, row_, options_);
+    if (!config) {
+      lock_.reset();
+      return std::unexpected(std::move(config).error());
+    }
+    TRY_ASSIGN(row_, context_.database.begin_start(row_.id, {host_.boot, sys::utc_now()}, ::geteuid() == 0));
+    config->generation = row_.generation;
+    config->vm.uid = row_.uid;
+    FAILPOINT("start.intent");
+
+    TRY_ASSIGN(sys::SocketPair pair, sys::socket_pair());
+    TRY_ASSIGN(const UniqueFd log, sys::open(context_.paths.shim_log(row_.id), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
+    TRY_ASSIGN(ChildProcess child, ChildProcess::spawn({.program = host_.programs.shim,
+                                                        .argv = {"boxlite-shim", row_.id},
+                                                        .environment = shim_environment(),
+                                                        .stdin_fd = pair.b.get(),
+                                                        .stdout_fd = log.get(),
+                                                        .stderr_fd = log.get()}));
+    // The first process only forks the shim away. The socket is closed before it is reaped: see the order of these.
+    const Defer reap([&child] {
+      const auto ended = wait_process_end(child.pidfd(), kReapTimeout);
+      if (ended && *ended) (void)child.wait();
+    });
+    UniqueFd socket = std::move(pair.a);
+    const ForkGuard guard(socket.get());
+    pair.b.reset();
+    FAILPOINT("start.spawn");
+
+    // A shim that ends before it has read everything shows as an end-of-file below, like one that ends later.
+    (void)send_line(socket.get(), dump_json(to_json(*config)));
+    FAILPOINT("start.config");
+    TRY(follow_reports(socket.get()));
+    if (options_.ownership == Ownership::kOwnerBound) keep_owner_socket(std::move(socket));
+    return {};
+  }
+
+  Result<void> follow_reports(int socket) {
+    LineReader lines(socket);
+    for (;;) {
+      const auto deadline = lock_ ? std::optional(Clock::now() + kLeaseTimeout) : std::nullopt;
+      TRY_ASSIGN(const std::optional<std::string> line, lines.next(deadline));
+      if (!line) return lock_ ? died_before_lease() : died_later();
+      TRY_ASSIGN(const ShimReport report, parse_report(*line));
+      switch (report) {
+        case ShimReport::kLease:
+          FAILPOINT("start.lease");
+          lock_.reset();
+          break;
+        case ShimReport::kPrepared:
+          TRY(attach(socket));
+          break;
+        case ShimReport::kRunning:
+          FAILPOINT("start.running");
+          return {};
+        case ShimReport::kFailed:
+          break;
+      }
+    }
+  }
+
+  Result<void> attach(int socket) {
+    TRY_ASSIGN(const BoxConfig box, box_config_from_json(row_.config));
+    TRY_ASSIGN(execution_, attach_session(context_.paths.box(row_.id), {.open_stdin = box.options.open_stdin}));
+    return send_line(socket, "go");
+  }
+
+  Result<void> died_before_lease() const {
+    const std::string words = last_words(context_.paths.shim_log(row_.id), 3);
+    return fail(ErrorCode::kInternal, "its shim ended before it began{}{}", words.empty() ? "" : ": ", words);
+  }
+
+  // What it wrote before it ended, or what can be derived, tells the reason.
+  Result<void> died_later() const {
+    TRY_ASSIGN(const std::optional<UniqueFd> shim, open_lease_holder(context_.paths, row_.id));
+    if (shim) TRY(wait_process_end(shim->get(), kReapTimeout));
+    TRY_ASSIGN(const BoxInfo info, inspect_box(context_.paths, context_.database, row_));
+    return fail(ErrorCode::kInternal, "its shim ended during the start: {}", info.reason.empty() ? name(info.status) : info.reason);
+  }
+
+  // No shim got as far as the lease: this process says what became of the start. Errors here change nothing: without the record
+  // the status will be "its start was interrupted".
+  void settle(const Error& error) {
+    const auto free = lock_->take_lease();
+    if (!free || !*free) return;
+    ExitRecord record;
+    record.generation = row_.generation;
+    record.failed = true;
+    record.reason = error.message();
+    record.finished_at = sys::utc_now();
+    (void)write_exit_record(context_.paths, row_.id, record);
+    lock_.reset();
+    if (row_.auto_remove) (void)remove_box(context_.paths, context_.database, row_.id, false);
+  }
+
+  Context& context_;
+  const Host& host_;
+  const StartOptions& options_;
+  std::optional<OpLock> lock_;  // until the shim has the lease
+  BoxRow row_;
+  std::optional<Execution> execution_;
+};
+
+}  // namespace
+
+Result<std::optional<Execution>> start_box(Context& context, const std::string& id, const StartOptions& options) {
+  TRY_ASSIGN(const Host host, find_host(context));
+  TRY_ASSIGN(std::optional<OpLock::Locked> locked, lock_for_start(context, id));
+  if (!locked) return std::nullopt;
+  TRY(wait_vm_gone(context.paths, id));
+  return Start(context, host, options, std::move(locked->lock), std::move(locked->row)).run();
+}
+
+}  // namespace boxlite

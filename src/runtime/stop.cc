@@ -1,0 +1,181 @@
+// A stop is the shim's work (signal, grace, SIGKILL, sync, power-off) and goes on in it whatever becomes of the caller; the caller asks for it
+// and waits for the shim's end on a pidfd, holding no lock, so that `kill` and `rm -f` can overtake it. Only a shim that does not answer
+// is ended from outside, under the operation lock and with the reason written.
+#include "runtime/stop.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/process.h"
+#include "base/sys.h"
+#include "runtime/control.h"
+#include "runtime/exit_record.h"
+#include "runtime/lease.h"
+#include "runtime/observe.h"
+#include "runtime/ping.h"
+#include "runtime/shim_kill.h"
+
+namespace boxlite {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr auto kAnswerTimeout = std::chrono::seconds(2);
+constexpr auto kSlack = std::chrono::seconds(5);      // beyond the grace, for sync and power-off
+constexpr auto kRetryPause = milliseconds(100);       // a shim that is only just starting does not listen yet
+
+milliseconds until(Clock::time_point deadline) {
+  return std::max(std::chrono::ceil<milliseconds>(deadline - Clock::now()), milliseconds(0));
+}
+
+bool answers(const Context& context, const BoxRow& row) {
+  return ping_shims({context.paths.box(row.id)}, Clock::now() + kAnswerTimeout).front() == PingResult::kAnswered;
+}
+
+// Asks until the shim has taken the request, has ended, or the deadline has passed. True: it has ended.
+Result<bool> request_stop(const Context& context, const BoxRow& row, std::chrono::seconds grace, int shim, Clock::time_point deadline) {
+  const Json call = {{"call", "stop"}, {"grace_ms", std::chrono::duration_cast<milliseconds>(grace).count()}};
+  while (Clock::now() < deadline) {
+    const auto asked = control_call(context.paths.box(row.id), call, std::min<milliseconds>(kAnswerTimeout, until(deadline)));
+    if (asked) return false;
+    if (asked.error().code() != ErrorCode::kUnavailable) return std::unexpected(asked.error());
+    TRY_ASSIGN(const bool ended, wait_process_end(shim, std::min<milliseconds>(kRetryPause, until(deadline))));
+    if (ended) return true;
+  }
+  return false;
+}
+
+// True when the shim has ended by itself; false when it is time to end it. A shim that answers is at work and gets more time.
+Result<bool> await_stop(const Context& context, const BoxRow& row, int shim, Clock::time_point deadline) {
+  for (;;) {
+    TRY_ASSIGN(const bool ended, wait_process_end(shim, until(deadline)));
+    if (ended) return true;
+    if (!answers(context, row)) return false;
+    deadline = Clock::now() + kSlack;
+  }
+}
+
+Result<void> end_silent_shim(Context& context, const BoxRow& row, int shim) {
+  auto locked = OpLock::acquire(context.paths, context.database, row.id);
+  if (!locked) return std::unexpected(locked.error());
+  // Another command may have ended it, and even started the box again, while the lock was waited for.
+  TRY_ASSIGN(const bool ended, wait_process_end(shim, milliseconds(0)));
+  if (ended) return {};
+  TRY(kill_shim(context.paths, row.id));
+  TRY_ASSIGN(const bool free, locked->lock.take_lease());
+  if (!free) return fail(ErrorCode::kUnavailable, "another shim took over box {} while it was being stopped; try again", row.name);
+  ExitRecord record;
+  record.generation = locked->row.generation;
+  record.code = 128 + SIGKILL;
+  record.signal = SIGKILL;
+  record.reason = "killed by stop: its shim did not answer";
+  record.finished_at = sys::utc_now();
+  return write_exit_record(context.paths, row.id, record);
+}
+
+// Sees the exit record appear: a box that removes itself has one only for a moment before its directory goes.
+class ExitWatch {
+ public:
+  ExitWatch(const HomePaths& paths, const std::string& id) {
+    if (auto opened = sys::open(paths.box(id), O_RDONLY | O_DIRECTORY)) directory_ = std::move(*opened);
+    if (!directory_) return;
+    inotify_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+    // Without inotify (its instances are limited) the record is read after the shim's end, as for any box that stays.
+    if (inotify_ && ::inotify_add_watch(inotify_.get(), paths.box(id).c_str(), IN_MOVED_TO) < 0) inotify_.reset();
+  }
+
+  int fd() const { return inotify_.get(); }
+
+  void drain() const {
+    std::array<std::byte, 4096> buffer;
+    while (::read(inotify_.get(), buffer.data(), buffer.size()) > 0) {
+    }
+  }
+
+  /// By descriptor, so that it is found in the trash too, while it is there.
+  std::optional<ExitRecord> record(std::uint64_t generation) const {
+    if (!directory_) return std::nullopt;
+    auto found = read_exit_record(fmt::format("/proc/self/fd/{}/exit.json", directory_.get()));
+    if (found && found->generation < generation) return std::nullopt;
+    return found;
+  }
+
+ private:
+  UniqueFd directory_;
+  UniqueFd inotify_;
+};
+
+Result<std::optional<ExitRecord>> watch_until_end(const ExitWatch& watch, int shim, std::uint64_t generation) {
+  std::optional<ExitRecord> record;
+  for (;;) {
+    if (!record) record = watch.record(generation);
+    std::array<struct pollfd, 2> polled = {{{shim, POLLIN, 0}, {record ? -1 : watch.fd(), POLLIN, 0}}};
+    if (::poll(polled.data(), polled.size(), -1) < 0 && errno != EINTR) return fail_errno("poll");
+    if (polled[1].revents != 0) watch.drain();
+    if (polled[0].revents != 0) {
+      if (!record) record = watch.record(generation);
+      return record;
+    }
+  }
+}
+
+Result<int> exit_code_of(const BoxRow& row, const ExitRecord& record) {
+  if (record.failed) return fail(ErrorCode::kInternal, "box {} failed: {}", row.name, record.reason);
+  return record.code;
+}
+
+Result<int> exit_code_now(const BoxRow& row, const DerivedStatus& derived) {
+  if (derived.exit_code) return *derived.exit_code;
+  if (derived.status == BoxStatus::kCreated) return 0;
+  return fail(ErrorCode::kInternal, "box {} has no exit code: {}", row.name, derived.reason);
+}
+
+}  // namespace
+
+Result<void> stop_box(Context& context, const BoxRow& row, std::chrono::seconds grace) {
+  TRY_ASSIGN(const std::optional<UniqueFd> shim, open_lease_holder(context.paths, row.id));
+  if (!shim) return {};
+  const auto deadline = Clock::now() + grace + kSlack;
+  TRY_ASSIGN(bool ended, request_stop(context, row, grace, shim->get(), deadline));
+  if (!ended) {
+    TRY_ASSIGN(ended, await_stop(context, row, shim->get(), deadline));
+  }
+  if (!ended) TRY(end_silent_shim(context, row, shim->get()));
+  return {};
+}
+
+Result<void> signal_box(const Context& context, const BoxRow& row, int signal) {
+  auto sent = control_call(context.paths.box(row.id), {{"call", "signal"}, {"signal", signal}}, kAnswerTimeout);
+  if (sent) return {};
+  TRY_ASSIGN(const LeaseState lease, probe_lease(context.paths, row.id));
+  if (!lease.held) return fail(ErrorCode::kInvalidState, "box {} is not running", row.name);
+  return std::unexpected(std::move(sent).error());
+}
+
+Result<int> wait_box(const Context& context, const BoxRow& row) {
+  BoxRow current = row;
+  for (;;) {
+    const ExitWatch watch(context.paths, row.id);
+    TRY_ASSIGN(const std::optional<UniqueFd> shim, open_lease_holder(context.paths, row.id));
+    if (shim) {
+      TRY_ASSIGN(const std::optional<ExitRecord> record, watch_until_end(watch, shim->get(), current.generation));
+      if (record) return exit_code_of(row, *record);
+    }
+    TRY_ASSIGN(std::optional<BoxRow> now, context.database.box(row.id));
+    if (!now) return fail(ErrorCode::kNotFound, "box {} was removed", row.name);
+    current = std::move(*now);
+    TRY_ASSIGN(const Observation seen, observe(context.paths, context.database, current));
+    const DerivedStatus derived = derive_status(seen);
+    if (!seen.lease.held && derived.status != BoxStatus::kStarting) return exit_code_now(row, derived);
+    if (!shim) TRY(sys::poll_one(watch.fd(), POLLIN, milliseconds(20)));  // a start before its shim has the lease
+  }
+}
+
+}  // namespace boxlite
