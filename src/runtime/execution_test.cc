@@ -127,7 +127,7 @@ TEST(ExecutionTest, TheCallSaysWhatTheOptionsSay) {
   ExecOptions options = command(true);
   options.command = {"printf", "\xff\xfe"};
   options.env = {"A=\xff"};
-  options.working_dir = "/srv";
+  options.working_dir = "/srv/\xff";
   options.user = "1:2";
   options.tty = true;
   options.rows = 24;
@@ -138,7 +138,7 @@ TEST(ExecutionTest, TheCallSaysWhatTheOptionsSay) {
   ASSERT_EQ(process.args_size(), 2);
   EXPECT_EQ(process.args(1), "\xff\xfe");
   EXPECT_EQ(process.env(0), "A=\xff");
-  EXPECT_EQ(process.working_dir(), "/srv");
+  EXPECT_EQ(process.working_dir(), "/srv/\xff");
   EXPECT_EQ(process.user(), "1:2");
   EXPECT_TRUE(process.tty() && process.open_stdin());
   EXPECT_EQ(process.rows(), 24U);
@@ -148,13 +148,6 @@ TEST(ExecutionTest, TheCallSaysWhatTheOptionsSay) {
 TEST(ExecutionTest, WhatCannotBeSentIsRefusedBeforeTheBoxIsAsked) {
   ExecOptions nothing;
   EXPECT_EQ(start_exec("/nonexistent", nothing).error().code(), ErrorCode::kInvalidArgument);
-  ExecOptions bad_dir = command();
-  bad_dir.working_dir = "/\xff";
-  EXPECT_EQ(start_exec("/nonexistent", bad_dir).error().code(), ErrorCode::kInvalidArgument);
-  ExecOptions fine = command();
-  fine.working_dir = "/\xc3\xa4\xef\xbf\xbd";  // "ä" and the replacement character itself
-  EXPECT_EQ(start_exec("/nonexistent", fine).error().code(), ErrorCode::kUnavailable);
-
   FakeAgent agent(saying({}));
   ExecOptions huge = command();
   for (int i = 0; i < 12; ++i) huge.command.push_back(std::string(100'000, 'x'));
@@ -165,14 +158,14 @@ TEST(ExecutionTest, AFailureOfTheAgentKeepsItsCodeAndCannotSteerTheTerminal) {
   FakeAgent agent([](const proto::Call&, FakeConnection& connection) {
     connection.write(failure("command_not_found",
                              "\x1b[2Jno such\ncommand \xc2\x9b"
-                             "1m: \xc3\xa4" +
+                             "1m\x9b\xff: \xc3\xa4" +
                                  std::string(5000, 'x')));
   });
   const auto execution = start_exec(agent.box(), command());
   ASSERT_FALSE(execution);
   EXPECT_EQ(execution.error().code(), ErrorCode::kCommandNotFound);
-  EXPECT_EQ(execution.error().message().substr(0, 29), "?[2Jno such?command ?1m: \xc3\xa4xx");
-  EXPECT_LE(execution.error().message().size(), 1024U);
+  EXPECT_EQ(execution.error().message().substr(0, 35), "?[2Jno such?command ?1m\xef\xbf\xbd\xef\xbf\xbd: \xc3\xa4xx");
+  EXPECT_LE(execution.error().message().size(), 3U * 1024);
 }
 
 TEST(ExecutionTest, RepliesThatAreNoneAreRefused) {
