@@ -27,7 +27,7 @@ TEST(ImageJobTest, ARequestWithoutAHomeOrWithANegativeSizeIsRefused) {
   Json json = to_json(JobRequest());
   json["disk_bytes"] = -1;
   EXPECT_FALSE(job_request_from_json(json));
-  json["disk_bytes"] = 1;
+  json["disk_bytes"] = 1U;
   EXPECT_TRUE(job_request_from_json(json));
   json.erase("home");
   EXPECT_FALSE(job_request_from_json(json));

@@ -1,0 +1,58 @@
+#include "image/blob_store.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/failpoint.h"
+#include "base/file.h"
+#include "base/sys.h"
+
+namespace boxlite::image {
+
+Result<BlobStore> BlobStore::open(const std::string& home) {
+  std::string path = home;
+  for (const char* part : {"/images", "/blobs", "/sha256"}) {
+    path += part;
+    TRY(ensure_directory(path, 0700));
+  }
+  return BlobStore(std::move(path));
+}
+
+bool BlobStore::has(const Digest& digest, std::uint64_t size) const {
+  const auto st = sys::stat(path(digest));
+  return st && S_ISREG(st->st_mode) && static_cast<std::uint64_t>(st->st_size) == size;
+}
+
+Result<std::string> BlobStore::read_verified(const Digest& digest, std::size_t limit) const {
+  TRY_ASSIGN(std::string bytes, read_file(path(digest), limit));
+  if (sha256(bytes) != digest) return fail(ErrorCode::kCorrupt, "{} does not match its digest", path(digest));
+  return bytes;
+}
+
+Result<BlobWriter> BlobWriter::create(const BlobStore& store, const std::string& job_directory, const Digest& digest, std::uint64_t size,
+                                      std::string what) {
+  std::string temporary = fmt::format("{}/{}", job_directory, digest.hex());
+  TRY_ASSIGN(UniqueFd fd, sys::open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
+  return BlobWriter(std::move(temporary), store.path(digest), digest, size, std::move(what), std::move(fd));
+}
+
+Result<void> BlobWriter::append(std::span<const std::byte> data) {
+  if (data.size() > expected_ - received_) return fail(ErrorCode::kCorrupt, "{} is longer than its {} bytes", what_, expected_);
+  if (auto written = sys::write_all(fd_.get(), data); !written) return std::unexpected(written.error().context(temporary_));
+  hash_.update(data);
+  received_ += data.size();
+  return {};
+}
+
+Result<void> BlobWriter::commit() {
+  if (received_ != expected_) return fail(ErrorCode::kCorrupt, "{} is truncated: got {} of {} bytes", what_, received_, expected_);
+  if (const Digest actual = hash_.finish(); actual != digest_) {
+    return fail(ErrorCode::kCorrupt, "{} has the wrong digest: its contents are {}", what_, actual.text());
+  }
+  TRY(sys::fsync(fd_.get(), temporary_));
+  FAILPOINT("image.blob.commit");
+  TRY(sys::rename(temporary_, target_));
+  return sync_directory(target_.substr(0, target_.rfind('/')));
+}
+
+}  // namespace boxlite::image

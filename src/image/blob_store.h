@@ -1,0 +1,63 @@
+// The content store: <home>/images/blobs/sha256/<hex>, each file named by the digest of its contents.
+//
+// A file appears there only complete and verified: it is written in the job's directory, its length and digest are compared, it
+// is synced and then renamed. So a blob that is there may be used, and nothing is ever parsed that was not verified. Two jobs that fetch
+// one blob both rename the same bytes to the same name.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "image/sha256.h"
+
+namespace boxlite::image {
+
+class BlobStore {
+ public:
+  static Result<BlobStore> open(const std::string& home);
+
+  std::string path(const Digest& digest) const { return directory_ + "/" + digest.hex(); }
+
+  /// Is it there, with this length? A file of another length counts as absent, and fetching it replaces it.
+  bool has(const Digest& digest, std::uint64_t size) const;
+
+  /// Contents whose digest was verified again, for what is about to be parsed. kCorrupt when they do not match.
+  Result<std::string> read_verified(const Digest& digest, std::size_t limit) const;
+
+ private:
+  explicit BlobStore(std::string directory) : directory_(std::move(directory)) {}
+  std::string directory_;
+};
+
+/// One blob on its way into the store.
+class BlobWriter {
+ public:
+  /// `what` is what messages call it: "layer sha256:…".
+  static Result<BlobWriter> create(const BlobStore& store, const std::string& job_directory, const Digest& digest, std::uint64_t size,
+                                   std::string what);
+
+  /// Fails as soon as there are more bytes than announced.
+  Result<void> append(std::span<const std::byte> data);
+  std::uint64_t size() const { return received_; }
+
+  /// Compares length and digest, syncs, renames. Without it nothing gets into the store.
+  Result<void> commit();
+
+ private:
+  BlobWriter(std::string temporary, std::string target, Digest digest, std::uint64_t size, std::string what, UniqueFd fd)
+      : temporary_(std::move(temporary)), target_(std::move(target)), digest_(std::move(digest)), expected_(size), what_(std::move(what)),
+        fd_(std::move(fd)) {}
+  std::string temporary_;
+  std::string target_;
+  Digest digest_;
+  std::uint64_t expected_;
+  std::string what_;
+  UniqueFd fd_;
+  Sha256 hash_;
+  std::uint64_t received_ = 0;
+};
+
+}  // namespace boxlite::image

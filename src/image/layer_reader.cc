@@ -1,0 +1,228 @@
+#include "image/layer_reader.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <optional>
+
+#include "base/sys.h"
+#include "base/unique_fd.h"
+#include "image/sha256.h"
+
+namespace boxlite::image {
+namespace {
+
+constexpr std::size_t kReadBlock = 64 * 1024;
+constexpr std::uint64_t kMaxFileSize = (std::uint64_t{1} << 44) - 4096;  // ext4 with 4 KiB blocks
+constexpr std::size_t kMaxPath = 4096;
+constexpr std::size_t kMaxXattrs = 64;
+
+struct FreeArchive {
+  void operator()(archive* a) const { archive_read_free(a); }
+};
+using ArchivePtr = std::unique_ptr<archive, FreeArchive>;
+
+std::string text(const char* value) { return value == nullptr ? std::string() : std::string(value); }
+
+Result<void> append_decompression(archive* outer, int fd, const std::string& what) {
+  std::array<std::byte, 4> magic = {};
+  TRY_ASSIGN(const std::size_t count, sys::read_full(fd, magic));
+  if (::lseek(fd, 0, SEEK_SET) < 0) return fail_errno("{}: seek", what);
+  const auto is = [&](std::initializer_list<unsigned> bytes) {
+    std::size_t i = 0;
+    for (const unsigned b : bytes) {
+      if (i >= count || std::to_integer<unsigned>(magic.at(i++)) != b) return false;
+    }
+    return true;
+  };
+  int status = ARCHIVE_OK;
+  if (is({0x1f, 0x8b})) status = archive_read_append_filter(outer, ARCHIVE_FILTER_GZIP);
+  if (is({0x28, 0xb5, 0x2f, 0xfd})) status = archive_read_append_filter(outer, ARCHIVE_FILTER_ZSTD);
+  if (status != ARCHIVE_OK) return fail(ErrorCode::kUnsupported, "{}: {}", what, text(archive_error_string(outer)));
+  return {};
+}
+
+std::optional<FileType> type_of(archive_entry* raw) {
+  if (archive_entry_hardlink(raw) != nullptr) return FileType::kHardLink;
+  switch (archive_entry_filetype(raw)) {
+    case AE_IFREG:
+      return FileType::kRegular;
+    case AE_IFDIR:
+      return FileType::kDirectory;
+    case AE_IFLNK:
+      return FileType::kSymlink;
+    case AE_IFCHR:
+      return FileType::kCharDevice;
+    case AE_IFBLK:
+      return FileType::kBlockDevice;
+    case AE_IFIFO:
+      return FileType::kFifo;
+    default:
+      return std::nullopt;
+  }
+}
+
+}  // namespace
+
+struct LayerReader::Impl {
+  std::string what;
+  std::uint64_t* budget;
+  JobMonitor* monitor;
+  UniqueFd fd;
+  ArchivePtr outer;
+  ArchivePtr inner;
+  Sha256 hash = {};
+  std::optional<Error> error = {};  // of the callback, which cannot return one
+  bool stream_ended = false;        // libarchive may not be asked again after either end
+  bool archive_ended = false;
+
+  std::unexpected<Error> broken(archive* a) {
+    if (error) return std::unexpected(*error);
+    return fail(ErrorCode::kCorrupt, "{} is damaged: {}", what, text(archive_error_string(a)));
+  }
+
+  // The next piece of the uncompressed stream; empty at its end. Valid until the next call.
+  Result<std::span<const std::byte>> pull() {
+    TRY(monitor->check());
+    if (stream_ended) return std::span<const std::byte>();
+    const void* data = nullptr;
+    std::size_t size = 0;
+    la_int64_t offset = 0;
+    int status = ARCHIVE_OK;
+    do {
+      status = archive_read_data_block(outer.get(), &data, &size, &offset);
+    } while (status == ARCHIVE_OK && size == 0);
+    if (status == ARCHIVE_EOF) {
+      stream_ended = true;
+      return std::span<const std::byte>();
+    }
+    if (status != ARCHIVE_OK) return broken(outer.get());
+    if (size > *budget) return fail(ErrorCode::kResourceExhausted, "{}: the image unpacks to more than is allowed", what);
+    *budget -= size;
+    const std::span<const std::byte> bytes(static_cast<const std::byte*>(data), size);
+    hash.update(bytes);
+    return bytes;
+  }
+
+  static la_ssize_t read_callback(archive* a, void* user, const void** buffer) {
+    auto& self = *static_cast<Impl*>(user);
+    auto bytes = self.pull();
+    if (!bytes) {
+      self.error = std::move(bytes).error();
+      archive_set_error(a, EIO, "stopped");
+      return -1;
+    }
+    *buffer = bytes->data();
+    return static_cast<la_ssize_t>(bytes->size());
+  }
+};
+
+LayerReader::LayerReader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+LayerReader::LayerReader(LayerReader&&) noexcept = default;
+LayerReader::~LayerReader() = default;
+
+Result<LayerReader> LayerReader::open(const std::string& path, const std::string& what, std::uint64_t& budget, JobMonitor& monitor) {
+  TRY_ASSIGN(UniqueFd fd, sys::open(path, O_RDONLY | O_NOFOLLOW));
+  std::unique_ptr<Impl> impl(new Impl{.what = what,
+                                      .budget = &budget,
+                                      .monitor = &monitor,
+                                      .fd = std::move(fd),
+                                      .outer = ArchivePtr(archive_read_new()),
+                                      .inner = ArchivePtr(archive_read_new())});
+  archive* outer = impl->outer.get();
+  archive* inner = impl->inner.get();
+  TRY(append_decompression(outer, impl->fd.get(), what));
+  archive_read_support_format_raw(outer);
+  archive_read_support_format_empty(outer);
+  if (archive_read_open_fd(outer, impl->fd.get(), kReadBlock) != ARCHIVE_OK) return impl->broken(outer);
+  archive_entry* raw = nullptr;
+  const int status = archive_read_next_header(outer, &raw);
+  if (status != ARCHIVE_OK && status != ARCHIVE_EOF) return impl->broken(outer);
+  impl->stream_ended = status == ARCHIVE_EOF;
+
+  archive_read_support_format_tar(inner);
+  archive_read_support_format_empty(inner);
+  if (archive_read_open(inner, impl.get(), nullptr, Impl::read_callback, nullptr) != ARCHIVE_OK) return impl->broken(inner);
+  return LayerReader(std::move(impl));
+}
+
+Result<bool> LayerReader::next(LayerEntry& entry) {
+  if (impl_->archive_ended) return false;
+  archive_entry* raw = nullptr;
+  const int status = archive_read_next_header(impl_->inner.get(), &raw);
+  if (status == ARCHIVE_EOF) {
+    impl_->archive_ended = true;
+    return false;
+  }
+  // ARCHIVE_WARN: a name that is not in the locale's character set, which is handed on as it is.
+  if (status != ARCHIVE_OK && status != ARCHIVE_WARN) return impl_->broken(impl_->inner.get());
+
+  entry = LayerEntry();
+  entry.path = text(archive_entry_pathname(raw));
+  const auto bad = [&](std::string_view reason) {
+    return fail(ErrorCode::kCorrupt, "{}: entry \"{}\" {}", impl_->what, entry.path.substr(0, 200), reason);
+  };
+  const std::optional<FileType> type = type_of(raw);
+  if (!type) return bad("is of an unknown type");
+  entry.type = *type;
+  if (entry.type == FileType::kHardLink) entry.link = text(archive_entry_hardlink(raw));
+  if (entry.type == FileType::kSymlink) entry.link = text(archive_entry_symlink(raw));
+  if (entry.path.size() > kMaxPath || entry.link.size() > kMaxPath) return bad("has a name that is too long");
+  const la_int64_t uid = archive_entry_uid(raw);
+  const la_int64_t gid = archive_entry_gid(raw);
+  constexpr la_int64_t kMaxId = 0xfffffffe;
+  if (uid < 0 || uid > kMaxId || gid < 0 || gid > kMaxId) return bad("has an owner that is out of range");
+  entry.uid = static_cast<std::uint32_t>(uid);
+  entry.gid = static_cast<std::uint32_t>(gid);
+  entry.mode = archive_entry_perm(raw) & 07777U;
+  entry.mtime_seconds = archive_entry_mtime(raw);
+  entry.mtime_nanoseconds = static_cast<std::uint32_t>(archive_entry_mtime_nsec(raw));
+  if (entry.mtime_nanoseconds >= 1'000'000'000) return bad("has a time that is out of range");
+  if (entry.type == FileType::kRegular) {
+    const la_int64_t size = archive_entry_size(raw);
+    if (size < 0 || static_cast<std::uint64_t>(size) > kMaxFileSize) return bad("has a size that is out of range");
+    entry.size = static_cast<std::uint64_t>(size);
+  }
+  if (entry.type == FileType::kCharDevice || entry.type == FileType::kBlockDevice) {
+    entry.device_major = static_cast<std::uint32_t>(archive_entry_rdevmajor(raw));
+    entry.device_minor = static_cast<std::uint32_t>(archive_entry_rdevminor(raw));
+    if (entry.device_major > 0xfff || entry.device_minor > 0xfffff) return bad("has a device number that is out of range");
+  }
+  if (static_cast<std::size_t>(archive_entry_xattr_reset(raw)) > kMaxXattrs) return bad("has too many extended attributes");
+  const char* name = nullptr;
+  const void* value = nullptr;
+  std::size_t size = 0;
+  while (archive_entry_xattr_next(raw, &name, &value, &size) == ARCHIVE_OK) {
+    entry.xattrs.emplace_back(text(name), std::string(static_cast<const char*>(value), size));
+  }
+  return true;
+}
+
+Result<void> LayerReader::content(const std::function<Result<void>(std::uint64_t, std::span<const std::byte>)>& sink) {
+  for (;;) {
+    const void* data = nullptr;
+    std::size_t size = 0;
+    la_int64_t offset = 0;
+    const int status = archive_read_data_block(impl_->inner.get(), &data, &size, &offset);
+    if (status == ARCHIVE_EOF) return {};
+    if (status != ARCHIVE_OK) return impl_->broken(impl_->inner.get());
+    if (size != 0) TRY(sink(static_cast<std::uint64_t>(offset), {static_cast<const std::byte*>(data), size}));
+  }
+}
+
+Result<Digest> LayerReader::finish() {
+  LayerEntry rest;
+  for (;;) {
+    TRY_ASSIGN(const bool more, next(rest));
+    if (!more) break;
+  }
+  for (;;) {
+    TRY_ASSIGN(const std::span<const std::byte> bytes, impl_->pull());
+    if (bytes.empty()) return impl_->hash.finish();
+  }
+}
+
+}  // namespace boxlite::image
