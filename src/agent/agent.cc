@@ -1,0 +1,338 @@
+#include "agent/agent.h"
+
+#include <linux/random.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <ctime>
+#include <utility>
+#include <vector>
+
+#include "agent/boot.h"
+#include "agent/cgroup.h"
+#include "agent/device_policy.h"
+#include "agent/mount_api.h"
+#include "agent/process_scan.h"
+#include "agent/root_disk.h"
+#include "base/process.h"
+#include "base/sys.h"
+
+namespace boxlite::agent {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr const char* kMain = "main";
+constexpr std::size_t kMaxRunning = 1024;
+constexpr std::size_t kMaxEnded = 128;
+constexpr std::size_t kMaxEndedOutput = std::size_t{16} * 1024 * 1024;
+constexpr std::size_t kMaxEntropy = 4096;
+constexpr milliseconds kGrace{5'000};      // for a host that has everything and does not close its streams
+constexpr milliseconds kKillDeadline{10'000};
+
+Result<void> set_clock(std::uint64_t host_time_ns) {
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  const timespec now = {static_cast<time_t>(host_time_ns / kSecond), static_cast<long>(host_time_ns % kSecond)};
+  if (::clock_settime(CLOCK_REALTIME, &now) < 0) return fail_errno("set the clock");
+  return {};
+}
+
+Result<void> add_entropy(std::string_view bytes) {
+  if (bytes.size() < 32 || bytes.size() > kMaxEntropy) {
+    return fail(ErrorCode::kInvalidArgument, "{} bytes of entropy; 32 to {} are needed", bytes.size(), kMaxEntropy);
+  }
+  std::vector<int> buffer(2 + (bytes.size() + sizeof(int) - 1) / sizeof(int));  // struct rand_pool_info
+  buffer[0] = static_cast<int>(bytes.size() * 8);
+  buffer[1] = static_cast<int>(bytes.size());
+  std::copy(bytes.begin(), bytes.end(), reinterpret_cast<char*>(&buffer[2]));
+  TRY_ASSIGN(const UniqueFd random, sys::open("/dev/urandom", O_RDWR));
+  if (::ioctl(random.get(), RNDADDENTROPY, buffer.data()) < 0) return fail_errno("add entropy");
+  if (::ioctl(random.get(), RNDRESEEDCRNG) < 0) return fail_errno("reseed");
+  return {};
+}
+
+// As docker does: any user of a container may bind low ports and send pings; the network namespace is the container's alone.
+Result<void> set_network_defaults() {
+  for (const auto& [path, text] : {std::pair("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
+                                   std::pair("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")}) {
+    TRY_ASSIGN(const UniqueFd fd, sys::open(path, O_WRONLY));
+    TRY(sys::write_all(fd.get(), text));
+  }
+  return {};
+}
+
+ExitStatus status_of(int wait_status) {
+  if (WIFSIGNALED(wait_status)) return {128 + WTERMSIG(wait_status), WTERMSIG(wait_status)};
+  return {WEXITSTATUS(wait_status), 0};
+}
+
+}  // namespace
+
+Agent::Agent(EventLoop& loop, UniqueFd port, UniqueFd child_signals)
+    : loop_(loop), child_signals_(std::move(child_signals)),
+      calls_(loop, std::move(port), [this](const Caller& caller, const proto::Call& call) { handle(caller, call); }) {}
+
+Result<void> Agent::run() {
+  TRY(loop_.watch(child_signals_.get(), EPOLLIN, [this](std::uint32_t) { reap(); }));
+  TRY(calls_.start());
+  while (!time_to_power_off()) {
+    TRY(loop_.turn());
+    calls_.flush();
+  }
+  calls_.drain(milliseconds(1000));
+  if (disk_mounted_) TRY(seal_root_disk());
+  return {};
+}
+
+void Agent::handle(const Caller& caller, const proto::Call& call) {
+  // A call that succeeds and is answered later returns ok here and replies itself.
+  Result<void> result;
+  bool answered_later = false;
+  switch (call.call_case()) {
+    case proto::Call::kConfigure:
+      result = configure(caller, call.configure());
+      answered_later = true;
+      break;
+    case proto::Call::kStartMain:
+      result = start_main(caller);
+      answered_later = true;
+      break;
+    case proto::Call::kExec:
+      result = exec(caller, call.exec());
+      answered_later = true;
+      break;
+    case proto::Call::kAttach:
+      result = attach(caller, call.attach());
+      answered_later = true;
+      break;
+    case proto::Call::kSignal:
+      result = signal(call.signal());
+      break;
+    case proto::Call::kResize:
+      result = resize(call.resize());
+      break;
+    case proto::Call::kShutdown:
+      shut_down();
+      break;
+    case proto::Call::kPing:
+      break;
+    case proto::Call::kSetClock:
+      result = set_clock(call.set_clock().host_time_ns());
+      break;
+    case proto::Call::CALL_NOT_SET:
+      result = fail(ErrorCode::kUnsupported, "this agent does not know the call; the box was started by an older boxlite");
+      break;
+  }
+  if (!result || !answered_later) calls_.reply(caller, result);
+}
+
+// ---- The container
+
+Result<void> Agent::configure(const Caller& caller, const proto::Configure& call) {
+  if (state_ != State::kFresh) return fail(ErrorCode::kInvalidState, "the box is configured already");
+  TRY_ASSIGN(options_, parse_container(call));
+  TRY_ASSIGN(main_command_, parse_command(call.main()));
+  state_ = State::kConfiguring;
+  TRY(set_clock(call.host_time_ns()));
+  TRY(add_entropy(call.entropy()));
+  TRY(mount_root_disk(options_.disk_bytes));
+  disk_mounted_ = true;
+  TRY(set_network_defaults());
+  TRY(create_container_cgroup());
+  if (!options_.privileged) {
+    TRY_ASSIGN(const UniqueFd cgroup, open_container_cgroup());
+    TRY(restrict_devices(cgroup.get()));
+  }
+  TRY_ASSIGN(pty_mount_, new_mount("devpts", {{"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}},
+                                   MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
+  TRY_ASSIGN(main_, make_session(kMain, main_command_));
+  TRY_ASSIGN(Launched launched, launch_container(options_, main_command_, *main_, pty_mount_.get()));
+  TRY(adopt_pid_namespace(launched.pidfd.get()));
+  TRY(main_->started(launched.pid, std::move(launched.pidfd)));
+  running_[launched.pid] = main_;
+  sessions_[kMain] = main_;
+  go_ = std::move(launched.go);
+  ReportReader::Handler handler;
+  handler.on_ready = [this, caller] {
+    state_ = State::kPrepared;
+    calls_.reply(caller, {});
+  };
+  handler.on_end = [this, caller](Result<void> result) {  // before it was ready; start_main() takes over after that
+    starting_.erase(main_.get());
+    if (result) result = fail(ErrorCode::kInternal, "the container's first process died while it was being built");
+    calls_.reply(caller, result);
+  };
+  auto reader = std::make_unique<ReportReader>(loop_, std::move(launched.report), std::move(handler));
+  TRY(reader->start());
+  starting_[main_.get()] = std::move(reader);
+  return {};
+}
+
+Result<void> Agent::start_main(const Caller& caller) {
+  if (state_ == State::kFresh || state_ == State::kConfiguring) {
+    return fail(ErrorCode::kInvalidState, "the box is not configured yet");
+  }
+  if (state_ != State::kPrepared) return fail(ErrorCode::kInvalidState, "the main command was started already");
+  state_ = State::kStarting;
+  starting_.at(main_.get())->on_end([this, caller](Result<void> result) {
+    starting_.erase(main_.get());
+    if (!result) return calls_.reply(caller, result);  // the child exits with 126 or 127, and the box ends with it
+    if (state_ == State::kStarting) state_ = State::kRunning;
+    main_->set_pid_in_container(1);
+    calls_.reply_started(caller, *main_);
+  });
+  TRY(sys::write_all(go_.get(), "g"));
+  go_.reset();
+  return {};
+}
+
+Result<void> Agent::exec(const Caller& caller, const proto::Exec& call) {
+  if (state_ != State::kRunning) return fail(ErrorCode::kInvalidState, "the main command of the box is not running");
+  if (running_.size() >= kMaxRunning) {
+    return fail(ErrorCode::kResourceExhausted, "{} commands run in the box; end some of them first", running_.size());
+  }
+  TRY_ASSIGN(const Command command, parse_command(call.process()));
+  std::string id = sys::random_hex(6);
+  TRY_ASSIGN(const SessionPtr session, make_session(std::move(id), command));
+  TRY_ASSIGN(Launched launched, launch_command(options_, command, *session, main_->pidfd()));
+  TRY(session->started(launched.pid, std::move(launched.pidfd)));
+  running_[launched.pid] = session;
+  ReportReader::Handler handler;
+  handler.on_end = [this, caller, session](const Result<void>& result) {
+    session->set_pid_in_container(starting_.at(session.get())->pid_in_container());
+    starting_.erase(session.get());
+    if (!result) return calls_.reply(caller, result);
+    sessions_[session->id()] = session;
+    if (session->has_exited()) keep_ended(session);
+    calls_.open_view(caller, session, Reader(), false);
+  };
+  auto reader = std::make_unique<ReportReader>(loop_, std::move(launched.report), std::move(handler));
+  TRY(reader->start());
+  starting_[session.get()] = std::move(reader);
+  return {};
+}
+
+// ---- Sessions
+
+Result<Agent::SessionPtr> Agent::make_session(std::string id, const Command& command) {
+  SessionIo io;
+  if (command.tty) {
+    TRY_ASSIGN(io, SessionIo::terminal(pty_mount_.get(), command));
+  } else {
+    TRY_ASSIGN(io, SessionIo::pipes(command.open_stdin));
+  }
+  return std::make_shared<Session>(loop_, std::move(id), std::move(io),
+                                   Session::Handler{.on_progress = [this](Session& session) { calls_.session_progressed(session); },
+                                                    .on_input_taken = [this](Session& session) { calls_.session_took_input(session); }});
+}
+
+Result<Agent::SessionPtr> Agent::find_session(const std::string& id) const {
+  const auto it = sessions_.find(id);
+  if (it == sessions_.end()) return fail(ErrorCode::kNotFound, "the box has no session \"{}\"", id.substr(0, 64));
+  return it->second;
+}
+
+Result<void> Agent::attach(const Caller& caller, const proto::Attach& call) {
+  TRY_ASSIGN(const SessionPtr session, find_session(call.session_id()));
+  Reader position;
+  position.offset = {call.stdout_offset(), call.stderr_offset()};
+  for (int stream = 0; stream < kStreams; ++stream) {
+    if (position.offset[static_cast<std::size_t>(stream)] > session->output(stream).end()) {
+      return fail(ErrorCode::kInvalidArgument, "session {} has not produced that much output", session->id());
+    }
+  }
+  calls_.open_view(caller, session, position, call.no_stdin());
+  return {};
+}
+
+Result<void> Agent::signal(const proto::Signal& call) {
+  TRY_ASSIGN(const SessionPtr session, find_session(call.session_id()));
+  if (call.signal() < 1 || call.signal() >= NSIG) return fail(ErrorCode::kInvalidArgument, "there is no signal {}", call.signal());
+  const bool main = session == main_;
+  if (main && state_ != State::kRunning && state_ != State::kEnded) {
+    return fail(ErrorCode::kInvalidState, "the main command of the box is not running");
+  }
+  if (call.whole_group() && main) return call.signal() == SIGKILL ? kill_container_cgroup() : signal_everything(call.signal());
+  if (call.whole_group()) return signal_session(session->pid(), call.signal());
+  if (session->has_exited()) return fail(ErrorCode::kInvalidState, "session {} has ended", session->id());
+  return signal_process(session->pidfd(), call.signal());
+}
+
+Result<void> Agent::resize(const proto::Resize& call) {
+  TRY_ASSIGN(const SessionPtr session, find_session(call.session_id()));
+  TRY_ASSIGN(const WindowSize size, parse_window(call.rows(), call.cols()));
+  return session->resize(size);
+}
+
+void Agent::reap() {
+  std::byte drop[1024];  // signalfd_siginfo, several; which children it were is asked of waitpid
+  while (sys::read(child_signals_.get(), drop)) {
+  }
+  for (;;) {
+    int status = 0;
+    const pid_t pid = ::waitpid(-1, &status, WNOHANG);
+    if (pid <= 0) return;
+    process_ended(pid, status_of(status));
+  }
+}
+
+void Agent::process_ended(pid_t pid, ExitStatus status) {
+  const auto it = running_.find(pid);
+  if (it == running_.end()) return;
+  const SessionPtr session = it->second;
+  running_.erase(it);
+  Session::Exit exit = {status, false};
+  if (status.signal == SIGKILL) {
+    const std::uint64_t kills = oom_kills();
+    exit.oom_killed = kills > std::exchange(oom_kills_, kills);
+  }
+  session->ended(exit);
+  if (sessions_.contains(session->id())) keep_ended(session);
+  if (session == main_) {
+    state_ = State::kEnded;
+    if (ending_ == Ending::kNo) ending_ = Ending::kAfterReaders;
+  }
+}
+
+void Agent::keep_ended(const SessionPtr& session) {
+  ended_.push_back(session->id());
+  std::size_t output = 0;
+  for (auto id = ended_.rbegin(); id != ended_.rend(); ++id) {
+    Session& kept = *sessions_.at(*id);
+    output += kept.output(0).size() + kept.output(1).size();
+    if (output > kMaxEndedOutput && kept.finished() && !kept.watched()) kept.drop_output();
+  }
+  if (ended_.size() > kMaxEnded) {
+    sessions_.erase(ended_.front());  // a view of it keeps it alive
+    ended_.pop_front();
+  }
+}
+
+// ---- The end
+
+void Agent::shut_down() {
+  ending_ = Ending::kAtOnce;
+  if (running_.empty()) return;
+  if (auto killed = kill_container_cgroup(); !killed) say(killed.error().message());
+  loop_.after(kKillDeadline, [this] { deadline_passed_ = true; });
+}
+
+bool Agent::time_to_power_off() {
+  if (ending_ == Ending::kNo) return false;
+  if (deadline_passed_) return true;
+  if (!running_.empty() || !starting_.empty()) return false;
+  if (ending_ == Ending::kAtOnce || calls_.no_streams()) return true;
+  if (!calls_.all_sent()) {
+    if (grace_) loop_.cancel(*std::exchange(grace_, std::nullopt));
+  } else if (!grace_) {
+    grace_ = loop_.after(kGrace, [this] { deadline_passed_ = true; });
+  }
+  return false;
+}
+
+}  // namespace boxlite::agent

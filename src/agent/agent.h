@@ -1,0 +1,80 @@
+// The agent itself: answers calls, owns the container and its sessions, and decides when the VM ends.
+//
+// Theory of operation.
+//
+//  - Life of a box: fresh → configuring → prepared (the container is built, its first process waits) → running → ending. Calls
+//    that do not fit the state are refused with invalid_state.
+//  - Nothing waits in a handler for a process of the container: starts are answered when the child's report ends (launch.h), so a
+//    container that hangs its own execs hangs nothing else.
+//  - The end. Main's death kills the container: the kernel kills its pid namespace, and each session ends through the same SIGCHLD.
+//    Then the agent waits until every stream has been read to its end or closed by the host (all_sent() plus a short grace for a
+//    host that never closes), makes the disk read-only and ends the VM. Shutdown is the same without waiting for readers.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "agent.pb.h"
+#include "agent/call_server.h"
+#include "agent/event_loop.h"
+#include "agent/launch.h"
+#include "agent/options.h"
+#include "agent/session.h"
+
+namespace boxlite::agent {
+
+class Agent {
+ public:
+  Agent(EventLoop& loop, UniqueFd port, UniqueFd child_signals);
+
+  /// Returns when the VM shall be powered off: every process of the container is gone and the disk is sealed.
+  Result<void> run();
+
+ private:
+  using Caller = CallServer::Caller;
+  using SessionPtr = std::shared_ptr<Session>;
+  enum class State { kFresh, kConfiguring, kPrepared, kStarting, kRunning, kEnded };
+  enum class Ending { kNo, kAfterReaders, kAtOnce };
+
+  void handle(const Caller& caller, const proto::Call& call);
+  Result<void> configure(const Caller& caller, const proto::Configure& call);
+  Result<void> start_main(const Caller& caller);
+  Result<void> exec(const Caller& caller, const proto::Exec& call);
+  Result<void> attach(const Caller& caller, const proto::Attach& call);
+  Result<void> signal(const proto::Signal& call);
+  Result<void> resize(const proto::Resize& call);
+  void shut_down();
+
+  Result<SessionPtr> make_session(std::string id, const Command& command);
+  Result<SessionPtr> find_session(const std::string& id) const;
+  void reap();
+  void process_ended(pid_t pid, ExitStatus status);
+  void keep_ended(const SessionPtr& session);
+  bool time_to_power_off();
+
+  EventLoop& loop_;
+  UniqueFd child_signals_;
+  State state_ = State::kFresh;
+  Ending ending_ = Ending::kNo;
+  bool deadline_passed_ = false;
+  std::optional<EventLoop::TimerId> grace_;
+
+  ContainerOptions options_;
+  Command main_command_;
+  UniqueFd pty_mount_;
+  UniqueFd go_;
+  bool disk_mounted_ = false;
+  std::uint64_t oom_kills_ = 0;
+
+  CallServer calls_;
+  SessionPtr main_;
+  std::map<std::string, SessionPtr> sessions_;             // by id, ended ones too
+  std::deque<std::string> ended_;                          // oldest first
+  std::map<pid_t, SessionPtr> running_;                    // by pid as the agent sees it
+  std::map<const Session*, std::unique_ptr<ReportReader>> starting_;
+};
+
+}  // namespace boxlite::agent

@@ -1,0 +1,38 @@
+// The cgroups of the guest. The agent stays in the root; the container is c1 and its processes are in the leaf c1/init:
+//
+//   /            the agent; every controller handed down
+//   /c1          the container: root of its cgroup namespace, no process of its own, every controller handed down
+//   /c1/init     every process of the container that has not made itself another
+//
+// Otherwise c1 could not hand controllers down (a cgroup with processes may not), a docker inside would turn c1 into a threaded
+// domain, and its containers would have no limits.
+#pragma once
+
+#include <cstdint>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace boxlite::agent {
+
+/// Mounts cgroup2 on /sys/fs/cgroup and hands every controller down from the root.
+Result<void> mount_root_cgroup();
+
+/// Makes c1 and c1/init.
+Result<void> create_container_cgroup();
+
+/// The directories, for CLONE_INTO_CGROUP.
+Result<UniqueFd> open_container_cgroup();
+Result<UniqueFd> open_init_cgroup();
+
+/// In the container's first process, which was cloned into c1: makes c1 the root of a new cgroup namespace, moves to c1/init and
+/// hands the controllers of c1 down.
+Result<void> enter_container_cgroup();
+
+/// SIGKILL to every process of the container, also those it has put into cgroups of their own.
+Result<void> kill_container_cgroup();
+
+/// How many processes of the container the kernel has killed for memory so far.
+std::uint64_t oom_kills();
+
+}  // namespace boxlite::agent

@@ -1,0 +1,21 @@
+// The last steps of a process that becomes a command in the container: identity, terminal, working directory, privileges, execve.
+#pragma once
+
+#include <string>
+
+#include "agent/options.h"
+#include "boxlite/error.h"
+
+namespace boxlite::agent {
+
+struct ExecPlan {
+  const Command& command;
+  const std::string& hostname;
+  bool privileged;
+};
+
+/// Called with "/" being the container's root, 0, 1, 2 the command's and every other descriptor close-on-exec or closed. Returns
+/// only when it failed: kCommandNotFound, kCommandNotExecutable in docker's words, kInvalidArgument for an unknown user, …
+Error become_command(const ExecPlan& plan);
+
+}  // namespace boxlite::agent

@@ -1,0 +1,72 @@
+// Makes processes in the container. The child reports through a pipe that execve closes:
+//
+//   'P' pid (4 bytes)          its pid inside the container
+//   'R'                        main only: the container is built, and waits for go
+//   'E' code (1 byte) message  it failed; the rest of the stream is the message
+//   end of stream              after 'E': it is gone. Else: it has become the command
+//
+// The main command is cloned into new pid, mount, uts and ipc namespaces and makes its own cgroup namespace; later commands join all
+// of them. Each is a direct child of the agent, which reaps it: the agent's pid namespace *for children* is the container's from the
+// moment that exists, so no process in between is needed.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "agent/event_loop.h"
+#include "agent/options.h"
+#include "agent/session.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace boxlite::agent {
+
+struct Launched {
+  pid_t pid = 0;  // as the agent sees it
+  UniqueFd pidfd;
+  UniqueFd report;  // read end of the pipe above
+  UniqueFd go;      // main only: one byte lets it become the command
+};
+
+/// Clones the container's first process, which builds the container and waits. `pty_mount`: a detached devpts.
+Result<Launched> launch_container(const ContainerOptions& options, const Command& command, const Session& session, int pty_mount);
+
+/// Makes the container whose first process this is the pid namespace of all children to come.
+Result<void> adopt_pid_namespace(int main_pidfd);
+
+/// Starts a command in the container of `main_pidfd`.
+Result<Launched> launch_command(const ContainerOptions& options, const Command& command, const Session& session, int main_pidfd);
+
+/// Reads one child's report as it comes.
+class ReportReader {
+ public:
+  struct Handler {
+    std::function<void()> on_ready = {};
+    /// The end: the command runs, or the reason why not.
+    std::function<void(Result<void>)> on_end = {};
+  };
+  ReportReader(EventLoop& loop, UniqueFd pipe, Handler handler);
+  ReportReader(const ReportReader&) = delete;
+  ReportReader& operator=(const ReportReader&) = delete;
+  ~ReportReader();
+  Result<void> start();
+  void on_end(std::function<void(Result<void>)> handler) { handler_.on_end = std::move(handler); }
+  /// 0 until reported.
+  pid_t pid_in_container() const { return pid_; }
+
+ private:
+  void on_event();
+  void parse();
+
+  EventLoop& loop_;
+  UniqueFd pipe_;
+  Handler handler_;
+  std::string buffer_;
+  pid_t pid_ = 0;
+  bool failed_ = false;
+};
+
+}  // namespace boxlite::agent

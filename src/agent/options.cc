@@ -1,0 +1,122 @@
+#include "agent/options.h"
+
+#include <algorithm>
+#include <limits>
+#include <string_view>
+
+namespace boxlite::agent {
+namespace {
+
+constexpr std::size_t kMaxLines = 1024;
+constexpr std::size_t kMaxLine = 4096;
+constexpr std::size_t kMaxPath = 4095;
+constexpr std::size_t kMaxHostname = 63;
+constexpr std::size_t kMaxUser = 256;
+constexpr const char* kDefaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+bool has_nul(std::string_view text) { return text.find('\0') != std::string_view::npos; }
+
+std::string_view name_of(std::string_view entry) { return entry.substr(0, entry.find('=')); }
+
+template <typename Lines>
+Result<std::string> join_lines(const Lines& lines, std::string_view what) {
+  if (static_cast<std::size_t>(lines.size()) > kMaxLines) {
+    return fail(ErrorCode::kInvalidArgument, "{} has more than {} lines", what, kMaxLines);
+  }
+  std::string text;
+  for (const std::string& line : lines) {
+    if (line.size() > kMaxLine || has_nul(line) || line.find('\n') != std::string::npos) {
+      return fail(ErrorCode::kInvalidArgument, "a line for {} is longer than {} bytes or holds a line break", what, kMaxLine);
+    }
+    text += line;
+    text += '\n';
+  }
+  return text;
+}
+
+bool is_hostname(std::string_view text) {
+  const auto ok = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+  };
+  return !text.empty() && text.size() <= kMaxHostname && std::ranges::all_of(text, ok);
+}
+
+}  // namespace
+
+Result<WindowSize> parse_window(std::uint32_t rows, std::uint32_t columns) {
+  constexpr std::uint32_t kMax = std::numeric_limits<std::uint16_t>::max();
+  if (rows > kMax || columns > kMax) {
+    return fail(ErrorCode::kInvalidArgument, "a terminal of {} rows and {} columns is too large", rows, columns);
+  }
+  return WindowSize{static_cast<std::uint16_t>(rows), static_cast<std::uint16_t>(columns)};
+}
+
+Result<Command> parse_command(const proto::Process& process) {
+  Command command;
+  if (process.args().empty() || process.args(0).empty()) return fail(ErrorCode::kInvalidArgument, "no command given");
+  for (const std::string& arg : process.args()) {
+    if (has_nul(arg)) return fail(ErrorCode::kInvalidArgument, "an argument holds a NUL byte");
+    command.args.push_back(arg);
+  }
+  for (const std::string& entry : process.env()) {
+    if (has_nul(entry) || entry.find('=') == std::string::npos || entry.starts_with('=')) {
+      // The value may be a secret: never in a message.
+      return fail(ErrorCode::kInvalidArgument, "environment entry {} is not NAME=value", command.env.size() + 1);
+    }
+    command.env.push_back(entry);
+  }
+  if (!process.working_dir().empty()) command.working_dir = process.working_dir();
+  if (!command.working_dir.starts_with('/') || command.working_dir.size() > kMaxPath || has_nul(command.working_dir)) {
+    return fail(ErrorCode::kInvalidArgument, "the working directory \"{}\" is not an absolute path", command.working_dir);
+  }
+  command.user = process.user();
+  if (command.user.size() > kMaxUser || has_nul(command.user) || command.user.find('\n') != std::string::npos) {
+    return fail(ErrorCode::kInvalidArgument, "the user name is longer than {} bytes or holds a line break", kMaxUser);
+  }
+  command.tty = process.tty();
+  command.open_stdin = process.open_stdin();
+  TRY_ASSIGN(const WindowSize size, parse_window(process.rows(), process.cols()));
+  command.rows = size.rows;
+  command.columns = size.columns;
+  return command;
+}
+
+Result<ContainerOptions> parse_container(const proto::Configure& configure) {
+  ContainerOptions options;
+  if (!is_hostname(configure.hostname())) {
+    return fail(ErrorCode::kInvalidArgument, "\"{}\" is not a host name (1 to {} letters, digits, '-', '.', '_')",
+                configure.hostname(), kMaxHostname);
+  }
+  options.hostname = configure.hostname();
+  options.privileged = configure.privileged();
+  options.disk_bytes = configure.disk_bytes();
+  TRY_ASSIGN(const std::string extra_hosts, join_lines(configure.extra_hosts(), "/etc/hosts"));
+  TRY_ASSIGN(options.resolv_conf, join_lines(configure.resolv_conf(), "/etc/resolv.conf"));
+  options.hosts = fmt::format(
+      "127.0.0.1\tlocalhost\n"
+      "::1\tlocalhost ip6-localhost ip6-loopback\n"
+      "fe00::0\tip6-localnet\n"
+      "ff00::0\tip6-mcastprefix\n"
+      "ff02::1\tip6-allnodes\n"
+      "ff02::2\tip6-allrouters\n"
+      "127.0.1.1\t{}\n{}",
+      options.hostname, extra_hosts);
+  return options;
+}
+
+std::vector<std::string> complete_environment(const Command& command, const std::string& hostname, const std::string& home) {
+  std::vector<std::string> env = {kDefaultPath, "HOSTNAME=" + hostname};
+  if (command.tty) env.emplace_back("TERM=xterm");
+  env.push_back("HOME=" + home);
+  for (const std::string& entry : command.env) {
+    const auto same = std::ranges::find(env, name_of(entry), name_of);
+    if (same != env.end()) {
+      *same = entry;
+    } else {
+      env.push_back(entry);
+    }
+  }
+  return env;
+}
+
+}  // namespace boxlite::agent

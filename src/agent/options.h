@@ -1,0 +1,46 @@
+// What the host asks for, checked: nothing of a Call is used before it went through here.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "agent.pb.h"
+#include "base/result.h"
+
+namespace boxlite::agent {
+
+/// How to run one command.
+struct Command {
+  std::vector<std::string> args = {};
+  std::vector<std::string> env = {};
+  std::string working_dir = "/";
+  std::string user = {};
+  bool tty = false;
+  bool open_stdin = false;
+  std::uint16_t rows = 0;
+  std::uint16_t columns = 0;
+};
+Result<Command> parse_command(const proto::Process& process);
+
+/// What the container is.
+struct ContainerOptions {
+  std::string hostname = {};
+  bool privileged = false;
+  std::uint64_t disk_bytes = 0;
+  std::string hosts = {};        // contents of /etc/hosts
+  std::string resolv_conf = {};  // contents of /etc/resolv.conf
+};
+Result<ContainerOptions> parse_container(const proto::Configure& configure);
+
+struct WindowSize {
+  std::uint16_t rows;
+  std::uint16_t columns;
+};
+Result<WindowSize> parse_window(std::uint32_t rows, std::uint32_t columns);
+
+/// The command's environment with docker's defaults for what it does not say: PATH, HOSTNAME, HOME, and TERM with a terminal.
+/// Of two entries with one name the last counts (getenv would take the first).
+std::vector<std::string> complete_environment(const Command& command, const std::string& hostname, const std::string& home);
+
+}  // namespace boxlite::agent
