@@ -169,6 +169,30 @@ def test_a_box_run_in_the_foreground_ends_with_its_killed_command_line(boxlite, 
     boxlite.assert_nothing_left()
 
 
+@pytest.mark.parametrize("point", ["create.dir", "create.row"])
+def test_a_create_killed_half_way_is_finished_or_forgotten(boxlite, demo, point):
+    boxlite.ok("pull", demo)
+    die_at(boxlite, point, "create", "--name", "a", demo, "sleep", "infinity")
+    for box in boxlite.list():
+        boxlite.ok("start", box["name"])
+        boxlite.ok("rm", "-f", box["name"])
+    # The name is free again, and making the box sweeps up what the killed command left.
+    boxlite.ok("create", "--name", "a", demo, "sleep", "infinity")
+    assert boxlite.census().rows == boxlite.census().directories == 1
+
+
+@pytest.mark.parametrize("point", ["remove.intent", "remove.rename", "remove.row", "remove.files"])
+def test_a_removal_killed_half_way_is_finished_by_the_next_command(boxlite, demo, point):
+    boxlite.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
+    die_at(boxlite, point, "rm", "-f", "a")
+    seen = boxlite.census()
+    assert (seen.leases, seen.shims, seen.vms) == (0, 0, 0)
+    boxlite("rm", "-f", "a")  # 125 where nothing of it was left to name
+    boxlite.ok("create", "--name", "a", demo)
+    boxlite.ok("rm", "a")
+    boxlite.assert_nothing_left()
+
+
 def test_a_killed_pull_leaves_nothing_that_the_next_one_minds(boxlite, demo):
     child = boxlite.spawn("pull", demo)
     child.kill()
