@@ -1,0 +1,36 @@
+// The flags that say what a box is: shared by run and create.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "boxlite/box_options.h"
+#include "cli/flag_set.h"
+
+namespace boxlite::cli {
+
+class BoxFlags {
+ public:
+  /// Adds the flags; this object holds their values and must outlive the set's parse().
+  void add_to(FlagSet& flags);
+
+  /// The options from flags and operands (IMAGE [COMMAND [ARG...]]).
+  Result<BoxOptions> options(const FlagSet& flags, const std::vector<std::string>& operands) const;
+
+ private:
+  bool interactive_ = false;
+  bool tty_ = false;
+  bool privileged_ = false;
+  bool auto_remove_ = false;
+  std::optional<std::string> name_, working_dir_, user_, entrypoint_, cpus_, memory_, disk_size_;
+  std::vector<std::string> env_;
+};
+
+/// The command behind an operand: `words` without the "--" that may stand before it.
+std::vector<std::string> command_after_separator(std::vector<std::string> words);
+
+/// docker's rule: a terminal in the box whose input is ours needs a terminal here.
+Result<void> check_terminal_input(bool interactive, bool tty);
+
+}  // namespace boxlite::cli

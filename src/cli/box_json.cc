@@ -1,0 +1,84 @@
+#include "cli/box_json.h"
+
+#include <string>
+
+namespace boxlite::cli {
+namespace {
+
+/// A value that may be missing; null then, so that the key is always there.
+template <typename T>
+Json or_null(const std::optional<T>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+}  // namespace
+
+Json summary_json(const BoxInfo& box) {
+  return Json{{"id", box.id},
+              {"name", box.name},
+              {"image", box.image},
+              {"image_id", box.image_id},
+              {"command", box.options.command},
+              {"status", name(box.status)},
+              {"reason", box.reason},
+              {"exit_code", or_null(box.exit_code)},
+              {"generation", box.generation},
+              {"shim_pid", or_null(box.shim_pid)},
+              {"created_at", box.created_at},
+              {"started_at", box.started_at},
+              {"finished_at", box.finished_at},
+              {"accelerator", box.accelerator}};
+}
+
+Json detail_json(const BoxInfo& box) {
+  const BoxOptions& options = box.options;
+  Json result = summary_json(box);
+  result["options"] = Json{{"command", options.command},
+                           {"entrypoint", or_null(options.entrypoint)},
+                           {"env", options.env},
+                           {"working_dir", options.working_dir},
+                           {"user", options.user},
+                           {"cpus", options.cpus},
+                           {"memory_mib", options.memory_mib},
+                           {"disk_bytes", options.disk_bytes},
+                           {"tty", options.tty},
+                           {"open_stdin", options.open_stdin},
+                           {"privileged", options.privileged},
+                           {"auto_remove", options.auto_remove}};
+  return result;
+}
+
+Json image_json(const ImageInfo& image) {
+  const ImageConfig& config = image.config;
+  return Json{{"reference", image.reference},
+              {"id", image.id},
+              {"manifest_digest", image.manifest_digest},
+              {"platform", image.platform},
+              {"created", image.created},
+              {"size_bytes", image.size_bytes},
+              {"unpacked_bytes", image.unpacked_bytes},
+              {"layers", image.layers},
+              {"config", Json{{"env", config.env},
+                              {"entrypoint", config.entrypoint},
+                              {"cmd", config.cmd},
+                              {"user", config.user},
+                              {"working_dir", config.working_dir},
+                              {"stop_signal", config.stop_signal},
+                              {"exposed_ports", config.exposed_ports},
+                              {"volumes", config.volumes},
+                              {"labels", config.labels}}}};
+}
+
+Json host_json(const HostInfo& host) {
+  return Json{{"version", host.version},
+              {"home", host.home},
+              {"accelerator", host.accelerator},
+              {"accelerator_reason", host.accelerator_reason},
+              {"isolation", host.isolation},
+              {"qemu_version", host.qemu_version},
+              {"boxes_total", host.boxes_total},
+              {"boxes_running", host.boxes_running},
+              {"images", host.images}};
+}
+
+}  // namespace boxlite::cli

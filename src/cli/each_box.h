@@ -1,0 +1,21 @@
+// Verbs that take several boxes: stop, rm, kill, start, wait, inspect.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "boxlite/runtime.h"
+#include "cli/flag_set.h"
+
+namespace boxlite::cli {
+
+/// Calls `action` for each box in turn. An error is printed at once and does not keep the others from their turn; the result is the
+/// exit status. `action` prints what the verb prints.
+Result<int> for_each_box(const Runtime& runtime, const std::vector<std::string>& references,
+                         const std::function<Result<void>(Box& box, const std::string& reference)>& action);
+
+/// kInvalidArgument when no box was named, or one of the names is empty.
+Result<void> require_boxes(const FlagSet& flags, const std::vector<std::string>& references);
+
+}  // namespace boxlite::cli

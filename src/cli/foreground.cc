@@ -1,0 +1,97 @@
+#include "cli/foreground.h"
+
+#include <csignal>
+#include <utility>
+
+#include "cli/output.h"
+#include "cli/verb.h"
+
+namespace boxlite::cli {
+namespace {
+
+/// For a main command whose output nobody reads any more: time to end by itself.
+constexpr std::chrono::seconds kGraceAfterOutputLost{1};
+
+int signal_status(int signal) { return 128 + signal; }
+
+int report_lost_output(const OutputLost& lost) {
+  // A closed pipe is no news to whoever closed it; the status says it as a shell would.
+  if (lost.error.error_number() == EPIPE) return signal_status(SIGPIPE);
+  print_error(lost.error.message());
+  return kExitFailure;
+}
+
+/// The exit status of a box that is down, from what it left behind.
+Result<int> status_of_ended_box(Box& box) {
+  TRY(box.wait());
+  TRY_ASSIGN(const BoxInfo info, box.info());
+  if (info.status == BoxStatus::kFailed) return fail(ErrorCode::kUnavailable, "box {} failed: {}", box.name(), info.reason);
+  if (!info.exit_code) return fail(ErrorCode::kUnavailable, "box {} ended: {}", box.name(), info.reason);
+  return *info.exit_code;
+}
+
+}  // namespace
+
+Result<int> run_in_foreground(Box& box, const BoxOptions& options) {
+  const std::optional<WindowSize> window = window_size();
+  StartOptions start;
+  start.attach = true;
+  if (options.tty && window) {
+    start.rows = window->rows;
+    start.columns = window->columns;
+  }
+  Result<std::optional<Execution>> started = box.start(start);
+  if (!started) {
+    // The shim removes a --rm box, and may have died before it could.
+    if (options.auto_remove) (void)box.remove(true);
+    return std::unexpected(std::move(started).error());
+  }
+  std::optional<Execution> session = std::move(*started);
+  if (!session) {  // another process started it between our two steps
+    TRY_ASSIGN(session, box.attach());
+  }
+
+  TRY_ASSIGN(SignalWatch signals, watch_session_signals());
+  const Result<PumpEnd> end = pump_session(*session, signals, {options.open_stdin, options.tty, window});
+  session.reset();
+
+  int status = 0;
+  if (!end) {
+    TRY_ASSIGN(status, status_of_ended_box(box));
+  } else if (const ExitInfo* exit = std::get_if<ExitInfo>(&*end)) {
+    status = exit->code;
+  } else if (const Interrupted* interrupted = std::get_if<Interrupted>(&*end)) {
+    print_error(fmt::format("box {} still runs; boxlite rm -f {} ends it", box.name(), box.name()));
+    return signal_status(interrupted->signal);
+  } else {
+    status = report_lost_output(std::get<OutputLost>(*end));
+    TRY(box.stop(kGraceAfterOutputLost));
+  }
+
+  // The command's exit is seen before the disk is synced and the VM is down. Whoever looks next shall find it ended.
+  const Result<int> down = box.wait();
+  if (!down && down.error().code() != ErrorCode::kNotFound) return std::unexpected(down.error());
+  if (options.auto_remove) {
+    const Result<void> removed = box.remove(true);  // waits for the shim's own removal
+    if (!removed && removed.error().code() != ErrorCode::kNotFound) return std::unexpected(removed.error());
+  }
+  return status;
+}
+
+Result<int> exec_in_foreground(Box& box, ExecOptions options) {
+  const std::optional<WindowSize> window = window_size();
+  if (options.tty && window) {
+    options.rows = window->rows;
+    options.columns = window->columns;
+  }
+  TRY_ASSIGN(SignalWatch signals, watch_session_signals());
+  TRY_ASSIGN(Execution session, box.exec(options));
+  TRY_ASSIGN(const PumpEnd end, pump_session(session, signals, {options.open_stdin, options.tty, window}));
+  if (const ExitInfo* exit = std::get_if<ExitInfo>(&end)) return exit->code;
+  if (const Interrupted* interrupted = std::get_if<Interrupted>(&end)) return signal_status(interrupted->signal);
+  // As the kernel would do to it in a local pipe.
+  (void)session.signal(SIGPIPE);
+  return report_lost_output(std::get<OutputLost>(end));
+}
+
+}  // namespace boxlite::cli

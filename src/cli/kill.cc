@@ -1,0 +1,24 @@
+// boxlite kill: a signal to the main command.
+#include "cli/each_box.h"
+#include "cli/output.h"
+#include "cli/values.h"
+
+namespace boxlite::cli {
+
+Result<int> verb_kill(Invocation& invocation) {
+  FlagSet flags(invocation, "kill", "[OPTIONS] BOX [BOX...]", "Send a signal to the main command of running boxes");
+  std::optional<std::string> name;
+  flags.value("-s,--signal", "SIGNAL", name, "The signal, by name or number (default KILL)");
+  TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kAnywhere));
+  if (!operands) return 0;
+  TRY(require_boxes(flags, *operands));
+  TRY_ASSIGN(const int signal, parse_signal("--signal", name.value_or("KILL")));
+
+  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  return for_each_box(runtime, *operands, [signal](Box& box, const std::string& reference) -> Result<void> {
+    TRY(box.kill(signal));
+    return print(reference + "\n");
+  });
+}
+
+}  // namespace boxlite::cli

@@ -1,0 +1,80 @@
+// boxlite ls, ps, list: the boxes of the home.
+#include <algorithm>
+#include <map>
+
+#include "cli/box_json.h"
+#include "cli/flag_set.h"
+#include "cli/format.h"
+#include "cli/output.h"
+
+namespace boxlite::cli {
+namespace {
+
+constexpr std::size_t kCommandWidth = 20;  // docker's
+
+/// In one of these a box uses the machine. The others are shown with --all.
+bool is_live(BoxStatus status) {
+  return status == BoxStatus::kStarting || status == BoxStatus::kRunning || status == BoxStatus::kStopping ||
+         status == BoxStatus::kUnresponsive;
+}
+
+std::vector<std::string> main_command(const BoxInfo& box, const std::map<std::string, ImageConfig>& images) {
+  const auto found = images.find(box.image_id);
+  const ImageConfig image = found != images.end() ? found->second : ImageConfig{};
+  std::vector<std::string> words = box.options.entrypoint.value_or(image.entrypoint);
+  const std::vector<std::string>& rest = box.options.command.empty() && !box.options.entrypoint ? image.cmd : box.options.command;
+  words.insert(words.end(), rest.begin(), rest.end());
+  return words;
+}
+
+Result<std::string> table_of(const Runtime& runtime, const std::vector<BoxInfo>& boxes) {
+  std::map<std::string, ImageConfig> images;
+  if (!boxes.empty()) {
+    TRY_ASSIGN(const std::vector<ImageInfo> known, runtime.images());
+    for (const ImageInfo& image : known) images.emplace(image.id, image.config);
+  }
+  const Time now = std::chrono::system_clock::now();
+  Table table({"BOX ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"});
+  for (const BoxInfo& box : boxes) {
+    const std::string command = truncate(command_text(main_command(box, images)), kCommandWidth);
+    table.add({box.id, familiar_reference(box.image), "\"" + command + "\"", human_age(box.created_at, now), status_text(box, now),
+               one_line(box.name)});
+  }
+  return table.text();
+}
+
+}  // namespace
+
+Result<int> verb_list(Invocation& invocation) {
+  FlagSet flags(invocation, "ls", "[OPTIONS]", "List boxes: those that run, or all");
+  bool all = false;
+  bool quiet = false;
+  std::optional<std::string> format;
+  flags.flag("-a,--all", all, "Stopped, failed and created boxes too");
+  flags.flag("-q,--quiet", quiet, "Only ids");
+  flags.value("--format", "json", format, "A JSON array instead of a table");
+  TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kAnywhere));
+  if (!operands) return 0;
+  if (!operands->empty()) return flags.usage_error(fmt::format("ls takes no operand, got {}", operands->front()));
+  TRY(require_json(format));
+
+  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(std::vector<BoxInfo> boxes, runtime.list());
+  if (!all) std::erase_if(boxes, [](const BoxInfo& box) { return !is_live(box.status); });
+
+  if (quiet) {
+    std::string ids;
+    for (const BoxInfo& box : boxes) ids += box.id + "\n";
+    TRY(print(ids));
+  } else if (format) {
+    Json rows = Json::array();
+    for (const BoxInfo& box : boxes) rows.push_back(summary_json(box));
+    TRY(print_json(rows));
+  } else {
+    TRY_ASSIGN(const std::string table, table_of(runtime, boxes));
+    TRY(print(table));
+  }
+  return 0;
+}
+
+}  // namespace boxlite::cli

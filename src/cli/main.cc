@@ -1,0 +1,97 @@
+// The boxlite command line. Theory of operation: flags before the verb, then one lookup in the table below, then the verb's function;
+// only that verb's flags are ever built, so that `boxlite ls` starts as fast as the loader allows. A verb returns its exit status or
+// an Error, which is printed here and nowhere else, as one line.
+#include <csignal>
+
+#include <algorithm>
+#include <array>
+
+#include "cli/did_you_mean.h"
+#include "cli/flag_set.h"
+#include "cli/output.h"
+
+namespace boxlite::cli {
+namespace {
+
+Result<int> verb_version(Invocation& invocation) {
+  FlagSet flags(invocation, "version", "[OPTIONS]", "Print the version");
+  std::optional<std::string> format;
+  flags.value("--format", "json", format, "A JSON object");
+  TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kAnywhere));
+  if (!operands) return 0;
+  if (!operands->empty()) return flags.usage_error(fmt::format("version takes no operand, got {}", operands->front()));
+  TRY(require_json(format));
+  TRY(format ? print_json(Json{{"version", BOXLITE_VERSION}}) : print("boxlite " BOXLITE_VERSION "\n"));
+  return 0;
+}
+
+struct Verb {
+  std::string_view name;
+  Result<int> (*run)(Invocation&);
+  std::string_view summary;  // "": an alias, not in the help
+};
+
+constexpr std::array kVerbs = {
+    Verb{"run", verb_run, "Create a box from an image and run a command in it"},
+    Verb{"exec", verb_exec, "Run a command in a running box"},
+    Verb{"ls", verb_list, "List boxes (also: ps, list)"},
+    Verb{"ps", verb_list, ""},
+    Verb{"list", verb_list, ""},
+    Verb{"logs", verb_logs, "Print the output of a box's main command"},
+    Verb{"stop", verb_stop, "Stop boxes"},
+    Verb{"start", verb_start, "Start stopped boxes"},
+    Verb{"rm", verb_rm, "Remove boxes"},
+    Verb{"create", verb_create, "Create a box without starting it"},
+    Verb{"kill", verb_kill, "Send a signal to boxes"},
+    Verb{"wait", verb_wait, "Wait until boxes have ended and print their exit codes"},
+    Verb{"inspect", verb_inspect, "Print all about boxes as JSON"},
+    Verb{"pull", verb_pull, "Get an image"},
+    Verb{"images", verb_images, "List the images that are here"},
+    Verb{"info", verb_info, "Print what this host offers"},
+    Verb{"version", verb_version, "Print the version"},
+};
+
+std::string verbs_help() {
+  std::string text = "Commands:\n";
+  for (const Verb& verb : kVerbs) {
+    if (!verb.summary.empty()) text += fmt::format("  {:<10}{}\n", verb.name, verb.summary);
+  }
+  return text + "\nboxlite COMMAND --help tells more.";
+}
+
+Result<int> run_verb(const std::string& name, Invocation& invocation) {
+  const auto* verb = std::ranges::find(kVerbs, name, &Verb::name);
+  if (verb != kVerbs.end()) return verb->run(invocation);
+  std::vector<std::string_view> names;
+  for (const Verb& known : kVerbs) names.push_back(known.name);
+  const std::string_view close = did_you_mean(name, names);
+  const std::string hint = close.empty() ? "boxlite --help lists the commands" : fmt::format("did you mean {}?", close);
+  return fail(ErrorCode::kInvalidArgument, "unknown command {}; {}", name.empty() ? "\"\"" : name, hint);
+}
+
+Result<int> run_command_line(const std::vector<std::string>& arguments) {
+  Invocation invocation;
+  FlagSet flags(invocation, "", "[OPTIONS] COMMAND [ARG...]", "Run container images, each in a small virtual machine of its own");
+  bool version = false;
+  flags.flag("-v,--version", version, "Print the version");
+  flags.footer(verbs_help());
+  TRY_ASSIGN(const auto operands, flags.parse(arguments, Operands::kEndFlags));
+  if (!operands) return 0;
+  if (version) return verb_version(invocation);
+  if (operands->empty()) return flags.usage_error("no COMMAND was given; boxlite --help lists them");
+  invocation.arguments.assign(operands->begin() + 1, operands->end());
+  return run_verb(operands->front(), invocation);
+}
+
+}  // namespace
+
+}  // namespace boxlite::cli
+
+int main(int argc, char** argv) {
+  boxlite::cli::ensure_standard_descriptors();
+  ::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of the write that meets it
+  const boxlite::Result<int> status = boxlite::cli::run_command_line({argv + std::min(argc, 1), argv + argc});
+  if (status) return *status;
+  boxlite::cli::print_error(status.error().message());
+  return boxlite::exit_status(status.error().code());
+}

@@ -1,0 +1,38 @@
+// boxlite run: create, start, and unless detached stay with the main command.
+#include <unistd.h>
+
+#include "cli/box_flags.h"
+#include "cli/foreground.h"
+#include "cli/output.h"
+#include "cli/pull_progress.h"
+#include "cli/terminal.h"
+
+namespace boxlite::cli {
+
+Result<int> verb_run(Invocation& invocation) {
+  FlagSet flags(invocation, "run", "[OPTIONS] IMAGE [COMMAND [ARG...]]", "Create a box from an image and run a command in it");
+  BoxFlags box_flags;
+  bool detach = false;
+  flags.flag("-d,--detach", detach, "Leave the box running, print its id and return");
+  box_flags.add_to(flags);
+  TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kEndFlags));
+  if (!operands) return 0;
+  TRY_ASSIGN(const BoxOptions options, box_flags.options(flags, *operands));
+  if (!detach) TRY(check_terminal_input(options.open_stdin, options.tty));
+
+  TRY_ASSIGN(Runtime runtime, open_runtime(invocation));
+  PullOptions pull;
+  if (is_terminal(STDERR_FILENO)) pull.on_progress = pull_progress_lines();
+  TRY_ASSIGN(Box box, runtime.create(options, pull));
+  if (!detach) return run_in_foreground(box, options);
+
+  const auto started = box.start({});
+  if (!started) {
+    if (options.auto_remove) (void)box.remove(true);
+    return std::unexpected(started.error());
+  }
+  TRY(print(box.id() + "\n"));
+  return 0;
+}
+
+}  // namespace boxlite::cli

@@ -1,0 +1,32 @@
+// boxlite stop: end boxes politely.
+#include "cli/each_box.h"
+#include "cli/output.h"
+#include "cli/values.h"
+
+namespace boxlite::cli {
+namespace {
+
+constexpr std::chrono::seconds kDefaultGrace{10};  // docker's
+
+}  // namespace
+
+Result<int> verb_stop(Invocation& invocation) {
+  FlagSet flags(invocation, "stop", "[OPTIONS] BOX [BOX...]", "Stop boxes: their stop signal, then SIGKILL; disks are synced");
+  std::optional<std::string> time;
+  flags.value("-t,--time", "SECONDS", time, "Time between the stop signal and SIGKILL (default 10)");
+  TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kAnywhere));
+  if (!operands) return 0;
+  TRY(require_boxes(flags, *operands));
+  std::chrono::seconds grace = kDefaultGrace;
+  if (time) {
+    TRY_ASSIGN(grace, parse_seconds("--time", *time));
+  }
+
+  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  return for_each_box(runtime, *operands, [grace](Box& box, const std::string& reference) -> Result<void> {
+    TRY(box.stop(grace));
+    return print(reference + "\n");
+  });
+}
+
+}  // namespace boxlite::cli

@@ -1,0 +1,152 @@
+#include "cli/values.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cctype>
+#include <csignal>
+#include <cstdlib>
+#include <limits>
+#include <optional>
+
+namespace boxlite::cli {
+namespace {
+
+constexpr std::uint64_t kMaxSeconds = 365ULL * 24 * 3600;
+
+/// Takes the decimal digits at the front of `text`; nullopt when there are none or the number does not fit.
+std::optional<std::uint64_t> take_digits(std::string_view& text) {
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc()) return std::nullopt;
+  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+  return number;
+}
+
+std::optional<std::uint64_t> whole_number(std::string_view text) {
+  const auto number = take_digits(text);
+  return text.empty() ? number : std::nullopt;
+}
+
+char lower(char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); }
+
+std::string upper(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return result;
+}
+
+struct SignalName {
+  std::string_view name;
+  int number;
+};
+constexpr SignalName kSignals[] = {
+    {"HUP", SIGHUP},   {"INT", SIGINT},       {"QUIT", SIGQUIT}, {"ILL", SIGILL},   {"TRAP", SIGTRAP},     {"ABRT", SIGABRT},
+    {"BUS", SIGBUS},   {"FPE", SIGFPE},       {"KILL", SIGKILL}, {"USR1", SIGUSR1}, {"SEGV", SIGSEGV},     {"USR2", SIGUSR2},
+    {"PIPE", SIGPIPE}, {"ALRM", SIGALRM},     {"TERM", SIGTERM}, {"CHLD", SIGCHLD}, {"CONT", SIGCONT},     {"STOP", SIGSTOP},
+    {"TSTP", SIGTSTP}, {"TTIN", SIGTTIN},     {"TTOU", SIGTTOU}, {"URG", SIGURG},   {"XCPU", SIGXCPU},     {"XFSZ", SIGXFSZ},
+    {"PROF", SIGPROF}, {"VTALRM", SIGVTALRM}, {"IO", SIGIO},     {"PWR", SIGPWR},   {"WINCH", SIGWINCH},   {"SYS", SIGSYS},
+};
+constexpr std::uint64_t kMaxSignal = 64;
+
+}  // namespace
+
+Result<bool> parse_bool(std::string_view flag, std::string_view value) {
+  constexpr std::array kTrue = {"1", "t", "T", "true", "True", "TRUE"};
+  constexpr std::array kFalse = {"0", "f", "F", "false", "False", "FALSE"};
+  if (std::ranges::find(kTrue, value) != kTrue.end()) return true;
+  if (std::ranges::find(kFalse, value) != kFalse.end()) return false;
+  return fail(ErrorCode::kInvalidArgument, "{}={}: not a truth value; use true or false", flag, value);
+}
+
+Result<std::uint64_t> parse_size(std::string_view flag, std::string_view value) {
+  const auto bad = [&] {
+    return fail(ErrorCode::kInvalidArgument, "{} {}: not a size; use bytes or a number with k, m, g or t, like 512m or 2g", flag,
+                value.empty() ? "\"\"" : value);
+  };
+  const auto too_large = [&] { return fail(ErrorCode::kInvalidArgument, "{} {}: too large", flag, value); };
+
+  std::string_view rest = value;
+  if (rest.empty() || rest[0] < '0' || rest[0] > '9') return bad();
+  const auto whole = take_digits(rest);
+  if (!whole) return too_large();
+  double fraction = 0;
+  if (rest.starts_with('.')) {
+    rest.remove_prefix(1);
+    double scale = 0.1;
+    if (rest.empty() || rest[0] < '0' || rest[0] > '9') return bad();
+    for (; !rest.empty() && rest[0] >= '0' && rest[0] <= '9'; rest.remove_prefix(1), scale /= 10) fraction += scale * (rest[0] - '0');
+  }
+  if (rest.starts_with(' ')) rest.remove_prefix(1);
+
+  constexpr std::string_view kUnits = "kmgtp";
+  int shift = 0;
+  if (!rest.empty()) {
+    if (const auto unit = kUnits.find(lower(rest[0])); unit != std::string_view::npos) {
+      shift = 10 * (static_cast<int>(unit) + 1);
+      rest.remove_prefix(1);
+      if (!rest.empty() && lower(rest[0]) == 'i') rest.remove_prefix(1);
+    }
+  }
+  if (!rest.empty() && lower(rest[0]) == 'b') rest.remove_prefix(1);
+  if (!rest.empty()) return bad();
+
+  const std::uint64_t unit = std::uint64_t{1} << shift;
+  if (*whole >= (std::uint64_t{1} << 62) / unit) return too_large();
+  return *whole * unit + static_cast<std::uint64_t>(fraction * static_cast<double>(unit));
+}
+
+Result<unsigned> parse_cpus(std::string_view flag, std::string_view value) {
+  std::string_view rest = value;
+  const auto whole = take_digits(rest);
+  const auto fraction = rest.starts_with('.') ? rest.substr(1) : std::string_view{};
+  const bool digits_only = std::ranges::all_of(fraction, [](char c) { return c >= '0' && c <= '9'; });
+  if (!whole || (!rest.empty() && fraction.empty()) || !digits_only || *whole >= std::numeric_limits<unsigned>::max()) {
+    return fail(ErrorCode::kInvalidArgument, "{} {}: not a number of CPUs; use a whole number like 2", flag,
+                value.empty() ? "\"\"" : value);
+  }
+  if (fraction.find_first_not_of('0') != std::string_view::npos) {
+    return fail(ErrorCode::kInvalidArgument, "{} {}: a box has whole CPUs; use {} {}", flag, value, flag, *whole + 1);
+  }
+  if (*whole == 0) return fail(ErrorCode::kInvalidArgument, "{} {}: a box needs a CPU; use {} 1 or more", flag, value, flag);
+  return static_cast<unsigned>(*whole);
+}
+
+Result<std::chrono::seconds> parse_seconds(std::string_view flag, std::string_view value) {
+  const auto number = whole_number(value);
+  if (!number || *number > kMaxSeconds) {
+    return fail(ErrorCode::kInvalidArgument, "{} {}: not a time; use whole seconds like 10, 0 for none", flag,
+                value.empty() ? "\"\"" : value);
+  }
+  return std::chrono::seconds(*number);
+}
+
+Result<int> parse_signal(std::string_view flag, std::string_view value) {
+  if (const auto number = whole_number(value); number && *number >= 1 && *number <= kMaxSignal) return static_cast<int>(*number);
+  std::string name = upper(value);
+  if (name.starts_with("SIG")) name.erase(0, 3);
+  for (const SignalName& signal : kSignals) {
+    if (signal.name == name) return signal.number;
+  }
+  return fail(ErrorCode::kInvalidArgument, "{} {}: not a signal; use a name like TERM or a number from 1 to {}", flag,
+              value.empty() ? "\"\"" : value, kMaxSignal);
+}
+
+Result<std::vector<std::string>> resolve_environment(std::string_view flag, const std::vector<std::string>& values) {
+  std::vector<std::string> result;
+  for (const std::string& value : values) {
+    if (value.empty() || value[0] == '=') {
+      // Only the flag is named: the value may be a secret.
+      return fail(ErrorCode::kInvalidArgument, "{}: a variable without a name; use {} NAME=value, or {} NAME to take it from here", flag,
+                  flag, flag);
+    }
+    if (value.find('=') != std::string::npos) {
+      result.push_back(value);
+    } else if (const char* here = std::getenv(value.c_str()); here != nullptr) {
+      result.push_back(value + "=" + here);
+    }
+  }
+  return result;
+}
+
+}  // namespace boxlite::cli

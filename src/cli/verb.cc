@@ -1,0 +1,13 @@
+#include "cli/verb.h"
+
+namespace boxlite::cli {
+
+Result<Runtime> open_runtime(const Invocation& invocation) {
+  const std::string& accelerator = invocation.runtime.accelerator;
+  if (!accelerator.empty() && accelerator != "kvm" && accelerator != "tcg") {
+    return fail(ErrorCode::kInvalidArgument, "--accel {}: unknown accelerator; use kvm or tcg, or leave it out", accelerator);
+  }
+  return Runtime::open(invocation.runtime);
+}
+
+}  // namespace boxlite::cli

@@ -1,0 +1,40 @@
+// What a verb of the command line is. main.cc has the table of them; each is a function in a file of its own name.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "boxlite/runtime.h"
+
+namespace boxlite::cli {
+
+/// One invocation of a verb. `runtime` holds --home and --accel, which are accepted before and after the verb.
+struct Invocation {
+  RuntimeOptions runtime;
+  std::vector<std::string> arguments;  // behind the verb
+};
+
+/// Opens the home, after a check of --accel.
+Result<Runtime> open_runtime(const Invocation& invocation);
+
+/// The exit status of our own failures, docker's.
+inline constexpr int kExitFailure = 125;
+
+// Each returns the exit status. An Error is printed by main, once, and gives exit_status(error.code()).
+Result<int> verb_run(Invocation& invocation);
+Result<int> verb_create(Invocation& invocation);
+Result<int> verb_start(Invocation& invocation);
+Result<int> verb_stop(Invocation& invocation);
+Result<int> verb_kill(Invocation& invocation);
+Result<int> verb_exec(Invocation& invocation);
+Result<int> verb_list(Invocation& invocation);
+Result<int> verb_rm(Invocation& invocation);
+Result<int> verb_logs(Invocation& invocation);
+Result<int> verb_inspect(Invocation& invocation);
+Result<int> verb_wait(Invocation& invocation);
+Result<int> verb_pull(Invocation& invocation);
+Result<int> verb_images(Invocation& invocation);
+Result<int> verb_info(Invocation& invocation);
+
+}  // namespace boxlite::cli
