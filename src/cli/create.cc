@@ -1,10 +1,7 @@
 // boxlite create: make a box and leave it stopped.
-#include <unistd.h>
-
 #include "cli/box_flags.h"
 #include "cli/output.h"
 #include "cli/pull_progress.h"
-#include "cli/terminal.h"
 
 namespace boxlite::cli {
 
@@ -17,9 +14,7 @@ Result<int> verb_create(Invocation& invocation) {
   TRY_ASSIGN(const BoxOptions options, box_flags.options(flags, *operands));
 
   TRY_ASSIGN(Runtime runtime, open_runtime(invocation));
-  PullOptions pull;
-  if (is_terminal(STDERR_FILENO)) pull.on_progress = pull_progress_lines();
-  TRY_ASSIGN(const Box box, runtime.create(options, pull));
+  TRY_ASSIGN(const Box box, runtime.create(options, pull_options()));
   TRY(print(box.id() + "\n"));
   return 0;
 }

@@ -21,13 +21,27 @@ int report_lost_output(const OutputLost& lost) {
   return kExitFailure;
 }
 
+/// A --rm box may have removed itself at any moment.
+Result<void> allow_not_found(Result<void> result) {
+  if (result || result.error().code() == ErrorCode::kNotFound) return {};
+  return result;
+}
+
 /// The exit status of a box that is down, from what it left behind.
 Result<int> status_of_ended_box(Box& box) {
-  TRY(box.wait());
   TRY_ASSIGN(const BoxInfo info, box.info());
   if (info.status == BoxStatus::kFailed) return fail(ErrorCode::kUnavailable, "box {} failed: {}", box.name(), info.reason);
   if (!info.exit_code) return fail(ErrorCode::kUnavailable, "box {} ended: {}", box.name(), info.reason);
   return *info.exit_code;
+}
+
+/// Waits until the box is down; the exit status that its session's end makes.
+Result<int> status_after(const Result<PumpEnd>& end, Box& box) {
+  const Result<int> down = box.wait();
+  if (!down && down.error().code() != ErrorCode::kNotFound) return down;
+  if (!end) return down ? status_of_ended_box(box) : std::unexpected(end.error());
+  if (const ExitInfo* exit = std::get_if<ExitInfo>(&*end)) return exit->code;
+  return report_lost_output(std::get<OutputLost>(*end));
 }
 
 }  // namespace
@@ -55,26 +69,17 @@ Result<int> run_in_foreground(Box& box, const BoxOptions& options) {
   const Result<PumpEnd> end = pump_session(*session, signals, {options.open_stdin, options.tty, window});
   session.reset();
 
-  int status = 0;
-  if (!end) {
-    TRY_ASSIGN(status, status_of_ended_box(box));
-  } else if (const ExitInfo* exit = std::get_if<ExitInfo>(&*end)) {
-    status = exit->code;
-  } else if (const Interrupted* interrupted = std::get_if<Interrupted>(&*end)) {
-    print_error(fmt::format("box {} still runs; boxlite rm -f {} ends it", box.name(), box.name()));
-    return signal_status(interrupted->signal);
-  } else {
-    status = report_lost_output(std::get<OutputLost>(*end));
-    TRY(box.stop(kGraceAfterOutputLost));
+  if (end) {
+    if (const Interrupted* interrupted = std::get_if<Interrupted>(&*end)) {
+      print_error(fmt::format("box {} still runs; boxlite rm -f {} ends it", box.name(), box.name()));
+      return signal_status(interrupted->signal);
+    }
+    if (std::holds_alternative<OutputLost>(*end)) TRY(allow_not_found(box.stop(kGraceAfterOutputLost)));
   }
 
   // The command's exit is seen before the disk is synced and the VM is down. Whoever looks next shall find it ended.
-  const Result<int> down = box.wait();
-  if (!down && down.error().code() != ErrorCode::kNotFound) return std::unexpected(down.error());
-  if (options.auto_remove) {
-    const Result<void> removed = box.remove(true);  // waits for the shim's own removal
-    if (!removed && removed.error().code() != ErrorCode::kNotFound) return std::unexpected(removed.error());
-  }
+  const Result<int> status = status_after(end, box);
+  if (options.auto_remove) TRY(allow_not_found(box.remove(true)));  // waits for the shim's own removal
   return status;
 }
 

@@ -12,9 +12,7 @@ Result<int> verb_pull(Invocation& invocation) {
   if (operands->size() != 1 || operands->front().empty()) return flags.usage_error("pull takes one IMAGE");
 
   TRY_ASSIGN(Runtime runtime, open_runtime(invocation));
-  PullOptions options;
-  options.on_progress = pull_progress_lines();
-  TRY_ASSIGN(const ImageInfo image, runtime.pull(operands->front(), options));
+  TRY_ASSIGN(const ImageInfo image, runtime.pull(operands->front(), pull_options()));
   TRY(print(one_line(image.reference + " " + image.manifest_digest) + "\n"));
   return 0;
 }

@@ -1,6 +1,7 @@
 #include "cli/pull_progress.h"
 
-#include <memory>
+#include <unistd.h>
+
 #include <set>
 #include <string>
 
@@ -8,16 +9,29 @@
 
 #include "cli/format.h"
 #include "cli/output.h"
+#include "cli/terminal.h"
 
 namespace boxlite::cli {
+namespace {
 
-std::function<void(const PullProgress&)> pull_progress_lines() {
-  return [reported = std::make_shared<std::set<std::string>>()](const PullProgress& progress) {
-    // Nothing is said before a thing is complete: when it fails instead, the error is the only line about it.
+class ProgressLines {
+ public:
+  void operator()(const PullProgress& progress) {
     if (progress.total_bytes == 0 || progress.done_bytes < progress.total_bytes) return;
-    if (!reported->insert(progress.what).second) return;
+    if (!reported_.insert(progress.what).second) return;
     print_notice(fmt::format("{}: {} done", progress.what, human_size(progress.total_bytes)));
-  };
+  }
+
+ private:
+  std::set<std::string> reported_;
+};
+
+}  // namespace
+
+PullOptions pull_options() {
+  PullOptions options;
+  if (is_terminal(STDERR_FILENO)) options.on_progress = ProgressLines();
+  return options;
 }
 
 }  // namespace boxlite::cli

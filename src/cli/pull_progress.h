@@ -1,12 +1,11 @@
-// A pull as plain lines on standard error: one for each layer that is here, one when the disk is made.
+// A pull as plain lines on standard error, for people: one for each layer that is here, one when the disk is made.
 #pragma once
 
-#include <functional>
-
-#include "boxlite/image.h"
+#include "boxlite/runtime.h"
 
 namespace boxlite::cli {
 
-std::function<void(const PullProgress&)> pull_progress_lines();
+/// With progress lines when standard error is a terminal. Elsewhere it has nothing but the one line of an error.
+PullOptions pull_options();
 
 }  // namespace boxlite::cli

@@ -1,11 +1,8 @@
 // boxlite run: create, start, and unless detached stay with the main command.
-#include <unistd.h>
-
 #include "cli/box_flags.h"
 #include "cli/foreground.h"
 #include "cli/output.h"
 #include "cli/pull_progress.h"
-#include "cli/terminal.h"
 
 namespace boxlite::cli {
 
@@ -21,9 +18,7 @@ Result<int> verb_run(Invocation& invocation) {
   if (!detach) TRY(check_terminal_input(options.open_stdin, options.tty));
 
   TRY_ASSIGN(Runtime runtime, open_runtime(invocation));
-  PullOptions pull;
-  if (is_terminal(STDERR_FILENO)) pull.on_progress = pull_progress_lines();
-  TRY_ASSIGN(Box box, runtime.create(options, pull));
+  TRY_ASSIGN(Box box, runtime.create(options, pull_options()));
   if (!detach) return run_in_foreground(box, options);
 
   const auto started = box.start({});
