@@ -27,8 +27,8 @@ Result<void> mount(const char* type, const std::string& target, unsigned long fl
 }
 
 // The initramfs is the kernel's rootfs: pivot_root refuses it, and so a container made below it could not leave it behind. So a
-// tmpfs is moved over it; container roots pivot away from that. The agent's program file loses its only name and its file system
-// turns read-only: whoever runs next to an agent process and opens its /proc/<pid>/exe gets something nobody can write.
+// tmpfs is moved over it; container roots pivot away from that. The agent's program file stays below, where no path leads, and its
+// file system turns read-only: whoever runs next to an agent process and opens its /proc/<pid>/exe has something nobody can write.
 Result<void> leave_initramfs() {
   const std::string root = "/agent";
   TRY(sys::mkdir(root, 0755));
@@ -37,7 +37,6 @@ Result<void> leave_initramfs() {
   TRY(mount("proc", root + "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr));
   TRY(mount("sysfs", root + "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr));
   TRY(mount("devtmpfs", root + "/dev", MS_NOSUID | MS_NOEXEC, "mode=755"));
-  TRY(sys::unlink("/init"));
   if (::mount(nullptr, "/", nullptr, MS_REMOUNT | MS_RDONLY, nullptr) < 0) return fail_errno("remount the initramfs");
   if (::chdir(root.c_str()) < 0) return fail_errno("chdir {}", root);
   if (::mount(".", "/", nullptr, MS_MOVE, nullptr) < 0) return fail_errno("move {} to /", root);

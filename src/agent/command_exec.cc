@@ -148,10 +148,14 @@ Error exec_in_path(const std::string& name, std::string_view path, char* const* 
   return Error(ErrorCode::kCommandNotFound, fmt::format("exec: \"{}\": executable file not found in $PATH", name));
 }
 
+Result<User> find_user(const std::string& spec) {
+  TRY_ASSIGN(const UniqueFd root, sys::open("/", O_PATH | O_DIRECTORY));
+  return resolve_user(root.get(), spec);
+}
+
 Result<User> prepare(const ExecPlan& plan) {
   TRY(take_terminal(plan.command.tty));
-  TRY_ASSIGN(const UniqueFd root, sys::open("/", O_PATH | O_DIRECTORY));
-  TRY_ASSIGN(User user, resolve_user(root.get(), plan.command.user));
+  TRY_ASSIGN(User user, find_user(plan.command.user));
   TRY(own_stdio(user.uid));
   TRY(enter_working_dir(plan.command.working_dir));
   TRY(drop_to(user, plan.privileged));
