@@ -4,6 +4,8 @@
 #include <string_view>
 #include <utility>
 
+#include "runtime/byte_text.h"
+
 namespace boxlite {
 namespace {
 
@@ -27,59 +29,6 @@ Result<Phase> phase_from_name(std::string_view name, std::string_view what) {
   return fail(ErrorCode::kCorrupt, "{}: unknown phase \"{}\"", what, name);
 }
 
-// Arguments, environment and paths are bytes, which JSON text cannot hold when they are not UTF-8. Each byte is written as the code
-// point of the same number, so that what arrives is what was sent, byte for byte; ASCII reads as itself.
-std::string bytes_to_text(std::string_view bytes) {
-  std::string text;
-  text.reserve(bytes.size());
-  for (const char c : bytes) {
-    const auto value = static_cast<unsigned char>(c);
-    if (value < 0x80) {
-      text.push_back(c);
-    } else {
-      text.push_back(static_cast<char>(0xC0U | (value >> 6U)));
-      text.push_back(static_cast<char>(0x80U | (value & 0x3FU)));
-    }
-  }
-  return text;
-}
-
-Result<std::string> text_to_bytes(std::string_view text, std::string_view what) {
-  std::string bytes;
-  bytes.reserve(text.size());
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto value = static_cast<unsigned char>(text[i]);
-    if (value < 0x80) {
-      bytes.push_back(text[i]);
-      continue;
-    }
-    // The parser has checked that this is UTF-8; only the two sequences for U+0080–U+00FF mean a byte.
-    if ((value != 0xC2 && value != 0xC3) || i + 1 >= text.size()) {
-      return fail(ErrorCode::kCorrupt, "{}: a character beyond U+00FF in a byte string", what);
-    }
-    const auto next = static_cast<unsigned char>(text[++i]);
-    bytes.push_back(static_cast<char>(((value & 0x03U) << 6U) | (next & 0x3FU)));
-  }
-  return bytes;
-}
-
-Json list_to_json(const std::vector<std::string>& list) {
-  Json array = Json::array();
-  for (const std::string& entry : list) array.push_back(bytes_to_text(entry));
-  return array;
-}
-
-Result<std::vector<std::string>> get_list(const Json& json, std::string_view key, std::string_view what) {
-  TRY_ASSIGN(const auto texts, json_get<std::vector<std::string>>(json, key, what));
-  std::vector<std::string> list;
-  list.reserve(texts.size());
-  for (const std::string& text : texts) {
-    TRY_ASSIGN(std::string bytes, text_to_bytes(text, what));
-    list.push_back(std::move(bytes));
-  }
-  return list;
-}
-
 Result<std::string> get_bytes(const Json& json, std::string_view key, std::string_view what) {
   TRY_ASSIGN(const std::string text, json_get<std::string>(json, key, what));
   return text_to_bytes(text, what);
@@ -89,7 +38,8 @@ Result<std::string> get_bytes(const Json& json, std::string_view key, std::strin
 Result<void> check_version(const Json& json, std::string_view what) {
   TRY_ASSIGN(const int version, json_get<int>(json, "version", what));
   if (version < 1 || version > kRecordVersion) {
-    return fail(ErrorCode::kUnsupported, "{} has version {}; this boxlite knows versions up to {}", what, version, kRecordVersion);
+    return fail(ErrorCode::kUnsupported, "{} has version {}; this boxlite knows versions up to {}", what, version,
+                kRecordVersion);
   }
   return {};
 }
@@ -185,14 +135,9 @@ Result<StateRecord> state_record_from_json(const Json& json) {
 }
 
 Json to_json(const ExitRecord& record) {
-  return {{"version", kRecordVersion},
-          {"generation", record.generation},
-          {"failed", record.failed},
-          {"code", record.code},
-          {"signal", record.signal},
-          {"oom_killed", record.oom_killed},
-          {"reason", record.reason},
-          {"finished_at", record.finished_at}};
+  return {{"version", kRecordVersion}, {"generation", record.generation},  {"failed", record.failed},
+          {"code", record.code},       {"signal", record.signal},          {"oom_killed", record.oom_killed},
+          {"reason", record.reason},   {"finished_at", record.finished_at}};
 }
 
 Result<ExitRecord> exit_record_from_json(const Json& json) {
@@ -218,8 +163,8 @@ Json to_json(const ShimConfig& config) {
           {"attach", config.attach},
           {"auto_remove", config.auto_remove},
           {"hostname", bytes_to_text(config.hostname)},
-          {"args", list_to_json(config.args)},
-          {"env", list_to_json(config.env)},
+          {"args", byte_list_to_json(config.args)},
+          {"env", byte_list_to_json(config.env)},
           {"working_dir", bytes_to_text(config.working_dir)},
           {"user", bytes_to_text(config.user)},
           {"stop_signal", bytes_to_text(config.stop_signal)},
@@ -247,8 +192,8 @@ Result<ShimConfig> shim_config_from_json(const Json& json) {
   TRY_ASSIGN(config.attach, json_get<bool>(json, "attach", what));
   TRY_ASSIGN(config.auto_remove, json_get<bool>(json, "auto_remove", what));
   TRY_ASSIGN(config.hostname, get_bytes(json, "hostname", what));
-  TRY_ASSIGN(config.args, get_list(json, "args", what));
-  TRY_ASSIGN(config.env, get_list(json, "env", what));
+  TRY_ASSIGN(config.args, byte_list_from_json(json, "args", what));
+  TRY_ASSIGN(config.env, byte_list_from_json(json, "env", what));
   TRY_ASSIGN(config.working_dir, get_bytes(json, "working_dir", what));
   TRY_ASSIGN(config.user, get_bytes(json, "user", what));
   TRY_ASSIGN(config.stop_signal, get_bytes(json, "stop_signal", what));

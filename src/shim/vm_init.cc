@@ -7,12 +7,12 @@
 //   UID       what QEMU runs as (uid and gid), or -: as it is
 //   GROUP     one supplementary group for QEMU, or -
 //
-// It exists because a parent-death signal alone is not enough: it follows a thread, and the kernel does not deliver it across a change of
-// uid. The lifeline has neither hole: when the shim ends, however it ends, the pipe is at its end, this process exits, and with PID 1 the
-// kernel kills everything in the PID namespace. It also exits, with QEMU's status, when QEMU ends.
+// It exists because a parent-death signal alone is not enough: it follows a thread, and the kernel does not deliver it across a
+// change of uid. The lifeline has neither hole: when the shim ends, however it ends, the pipe is at its end, this process exits,
+// and with PID 1 the kernel kills everything in the PID namespace. It also exits, with QEMU's status, when QEMU ends.
 //
-// QEMU is started by a child that drops to UID; this process stays what it was (in a jail of root's: uid 0 without any capability) so
-// that an escaped QEMU can neither signal nor trace it, and the death signal from bwrap above still reaches it.
+// QEMU is started by a child that drops to UID; this process stays what it was (in a jail of root's: uid 0 without any
+// capability) so that an escaped QEMU can neither signal nor trace it, and the death signal from bwrap above still reaches it.
 // Static and without allocation: it starts with every box, and stays.
 
 #include <errno.h>

@@ -27,7 +27,8 @@ constexpr std::uint32_t kNobody = 65534;
 Result<Json> fingerprint(const VmConfig& probe, const VmPrograms& programs) {
   TRY_ASSIGN(const std::string boot, boot_id());
   Json json = {{"version", 1}, {"boot_id", boot}, {"uid", ::geteuid()}};
-  for (const auto& [key, path] : {std::pair("kernel", probe.kernel), std::pair("initramfs", probe.initramfs), std::pair("qemu", programs.qemu)}) {
+  for (const auto& [key, path] :
+       {std::pair("kernel", probe.kernel), std::pair("initramfs", probe.initramfs), std::pair("qemu", programs.qemu)}) {
     TRY_ASSIGN(const struct stat st, sys::stat(path));
     json[key] = {{"path", path}, {"size", st.st_size}, {"mtime_ns", st.st_mtim.tv_sec * 1'000'000'000 + st.st_mtim.tv_nsec}};
   }
@@ -49,8 +50,10 @@ std::optional<AcceleratorChoice> recall(const std::string& memo_path, const Json
 std::string kvm_obstacle() {
   const auto device = sys::open("/dev/kvm", O_RDWR);
   if (!device) {
-    if (device.error().error_number() == ENOENT) return "/dev/kvm is missing (no hardware virtualisation, or its module is not loaded)";
-    if (device.error().code() == ErrorCode::kPermissionDenied) return "no permission to open /dev/kvm: add the user to the group kvm";
+    if (device.error().error_number() == ENOENT)
+      return "/dev/kvm is missing (no hardware virtualisation, or its module is not loaded)";
+    if (device.error().code() == ErrorCode::kPermissionDenied)
+      return "no permission to open /dev/kvm: add the user to the group kvm";
     return device.error().message();
   }
   if (::ioctl(device->get(), KVM_GET_API_VERSION, 0) != KVM_API_VERSION) return "/dev/kvm does not speak KVM's API version 12";
@@ -86,10 +89,8 @@ std::string prove_by_booting(const VmConfig& probe, const VmPrograms& programs) 
   for (;;) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - steady_clock::now()).count();
     if (left <= 0) return fmt::format("the test VM did not boot within {} s", kProofLimit.count());
-    std::array<pollfd, 4> waiting = {{{vm->portal_fd(), POLLIN, 0},
-                                      {vm->console_fd(), POLLIN, 0},
-                                      {vm->stderr_fd(), POLLIN, 0},
-                                      {vm->pidfd(), POLLIN, 0}}};
+    std::array<pollfd, 4> waiting = {
+        {{vm->portal_fd(), POLLIN, 0}, {vm->console_fd(), POLLIN, 0}, {vm->stderr_fd(), POLLIN, 0}, {vm->pidfd(), POLLIN, 0}}};
     if (::poll(waiting.data(), waiting.size(), static_cast<int>(left)) < 0 && errno != EINTR) return "poll failed";
     drain(vm->console_fd(), nullptr);
     drain(vm->stderr_fd(), &complaints);

@@ -1,6 +1,6 @@
 // Which accelerator this host can really use. /dev/kvm may exist and still not run a kernel (nested and paravirtual hosts),
-// so KVM is proven by booting our own kernel with it until the agent answers, at most 10 s, once per host boot, kernel and QEMU; the
-// answer is remembered in `memo_path`.
+// so KVM is proven by booting our own kernel with it until the agent answers, at most 10 s, once per host boot, kernel and QEMU;
+// the answer is remembered in `memo_path`.
 #pragma once
 
 #include <string>

@@ -47,14 +47,16 @@ Result<std::uint64_t> measure_tsc_khz() {
   unsigned b = 0;
   unsigned c = 0;
   unsigned d = 0;
-  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (d & (1U << 4U)) == 0) return fail(ErrorCode::kUnsupported, "this CPU has no time stamp counter");
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (d & (1U << 4U)) == 0)
+    return fail(ErrorCode::kUnsupported, "this CPU has no time stamp counter");
   const Sample begin = sample();
   timespec pause = {0, 20'000'000};
   while (::nanosleep(&pause, &pause) < 0) {
   }
   const Sample end = sample();
   const std::uint64_t elapsed_ns = end.ns - begin.ns;
-  if (end.ticks <= begin.ticks || elapsed_ns == 0) return fail(ErrorCode::kUnsupported, "this host's time stamp counter does not count up");
+  if (end.ticks <= begin.ticks || elapsed_ns == 0)
+    return fail(ErrorCode::kUnsupported, "this host's time stamp counter does not count up");
   return static_cast<std::uint64_t>(static_cast<double>(end.ticks - begin.ticks) * 1e6 / static_cast<double>(elapsed_ns) + 0.5);
 }
 

@@ -12,7 +12,8 @@ namespace boxlite::vmm {
 /// kUnsupported when this host has no TSC that counts at a constant rate.
 Result<std::uint64_t> measure_tsc_khz();
 
-/// The same, remembered in `memo_path` for this boot of the host. A memo that cannot be read or written costs the measurement again.
+/// The same, remembered in `memo_path` for this boot of the host. A memo that cannot be read or written costs the measurement
+/// again.
 Result<std::uint64_t> cached_tsc_khz(const std::string& memo_path);
 
 }  // namespace boxlite::vmm

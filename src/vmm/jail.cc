@@ -50,8 +50,8 @@ std::optional<std::uint32_t> kvm_group() {
 
 std::string number_or_dash(const std::optional<std::uint32_t>& number) { return number ? std::to_string(*number) : "-"; }
 
-// Builds the jail's tree: every folder above a mount is made by name with mode 0755. Left to itself bwrap makes them 0700, and QEMU
-// under another uid than bwrap's could not reach its own files.
+// Builds the jail's tree: every folder above a mount is made by name with mode 0755. Left to itself bwrap makes them 0700, and
+// QEMU under another uid than bwrap's could not reach its own files.
 class Tree {
  public:
   explicit Tree(std::vector<std::string>& argv) : argv_(argv) {}
@@ -145,8 +145,9 @@ std::vector<std::string> jail_command(const JailPlan& plan, const VmConfig& conf
 }
 
 std::string describe_isolation(Accelerator accelerator) {
-  std::string line = accelerator == Accelerator::kKvm ? "KVM virtual machine" : "TCG virtual machine (QEMU promises no isolation "
-                                                                                "under TCG: the jail is the boundary)";
+  std::string line = accelerator == Accelerator::kKvm ? "KVM virtual machine"
+                                                      : "TCG virtual machine (QEMU promises no isolation "
+                                                        "under TCG: the jail is the boundary)";
   line += "; jail: bubblewrap (own mount, pid, net, ipc, uts namespaces), QEMU seccomp sandbox, ";
   if (::geteuid() != 0) return line + "user namespace; QEMU runs as the calling user";
   if (has_sys_admin()) return line + "a uid of its own for each box";

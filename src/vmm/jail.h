@@ -1,12 +1,13 @@
 // The jail around QEMU: bubblewrap's command line.
 //
 // Inside are the QEMU program, the libraries and firmware it was built with, the guest kernel and initramfs, a minimal /dev,
-// and boxlite-vm-init as PID 1: no /proc, no /sys, no network, no environment, no other file. Disks and channels are descriptors. Every
-// namespace is the jail's own.
+// and boxlite-vm-init as PID 1: no /proc, no /sys, no network, no environment, no other file. Disks and channels are descriptors.
+// Every namespace is the jail's own.
 //
 // Two ways, and which one is a field of the plan:
 //  - with a user namespace: an ordinary user's way (and root's where CAP_SYS_ADMIN is missing). Files are opened as that user.
-//  - without, for real root with a uid of its own for the box: bwrap keeps the capabilities to bind any path whatever its parents'
+//  - without, for real root with a uid of its own for the box: bwrap keeps the capabilities to bind any path whatever its
+//  parents'
 //    modes; PID 1 keeps only what it needs to start QEMU as that uid, then has none.
 // A pure function of the plan; find_host_folders() and jail_plan() look at the host.
 #pragma once
@@ -28,11 +29,12 @@ inline constexpr const char* kJailVmInit = "/boxlite/vm-init";
 
 /// What the host offers of the folders QEMU needs. Whole folders, since fifty single binds cost 15 ms (one: 2 ms).
 struct HostFolders {
-  std::vector<std::string> binds;                                // folders, bound read-only at the same path
-  std::vector<std::pair<std::string, std::string>> symlinks;     // link → target, as on the host
+  std::vector<std::string> binds;                             // folders, bound read-only at the same path
+  std::vector<std::pair<std::string, std::string>> symlinks;  // link → target, as on the host
 };
 
-/// Libraries and firmware for `qemu`, in the layouts of Debian, Ubuntu, Fedora and Arch. `root` is put before every path that is looked at.
+/// Libraries and firmware for `qemu`, in the layouts of Debian, Ubuntu, Fedora and Arch. `root` is put before every path that is
+/// looked at.
 HostFolders find_host_folders(const std::string& qemu, const std::string& root = "");
 
 struct JailPlan {
@@ -41,8 +43,8 @@ struct JailPlan {
   std::optional<std::uint32_t> kvm_group;  // with uid: the group that may open /dev/kvm
   bool kvm = false;                        // bind /dev/kvm
   HostFolders folders;
-  int lifeline_fd = -1;                    // read end
-  int lock_fd = -1;                        // the VM's lock, kept open by every process of the VM; -1: none
+  int lifeline_fd = -1;  // read end
+  int lock_fd = -1;      // the VM's lock, kept open by every process of the VM; -1: none
 };
 
 /// The plan for this host, this user and this VM.

@@ -19,7 +19,8 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::Pair;
 
-const VmPrograms kPrograms = {.qemu = "/usr/bin/qemu-system-x86_64", .bwrap = "/usr/bin/bwrap", .vm_init = "/opt/boxlite-vm-init"};
+const VmPrograms kPrograms = {
+    .qemu = "/usr/bin/qemu-system-x86_64", .bwrap = "/usr/bin/bwrap", .vm_init = "/opt/boxlite-vm-init"};
 
 VmConfig config() {
   VmConfig config;
@@ -38,21 +39,25 @@ JailPlan plan() {
   return plan;
 }
 
-std::vector<std::string> command(const JailPlan& plan) { return jail_command(plan, config(), kPrograms, {"/usr/bin/qemu", "-x"}); }
+std::vector<std::string> command(const JailPlan& plan) {
+  return jail_command(plan, config(), kPrograms, {"/usr/bin/qemu", "-x"});
+}
 
 bool has_sequence(const std::vector<std::string>& argv, const std::vector<std::string>& wanted) {
   return std::search(argv.begin(), argv.end(), wanted.begin(), wanted.end()) != argv.end();
 }
 
 TEST(JailTest, EveryNamespaceIsItsOwn) {
-  for (const char* option : {"--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"}) {
+  for (const char* option :
+       {"--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"}) {
     EXPECT_THAT(command(plan()), Contains(option));
   }
   EXPECT_THAT(command(plan()), Not(Contains(HasSubstr("--share"))));
 }
 
 TEST(JailTest, EnvironmentSessionAndCapabilitiesAreNotInherited) {
-  for (const char* option : {"--clearenv", "--new-session", "--die-with-parent", "--as-pid-1"}) EXPECT_THAT(command(plan()), Contains(option));
+  for (const char* option : {"--clearenv", "--new-session", "--die-with-parent", "--as-pid-1"})
+    EXPECT_THAT(command(plan()), Contains(option));
   EXPECT_TRUE(has_sequence(command(plan()), {"--cap-drop", "ALL"}));
   EXPECT_THAT(command(plan()), Not(Contains("--cap-add")));
 }

@@ -11,8 +11,8 @@ namespace {
 constexpr int kTranslationCacheMib = 256;
 
 void add_disk(std::vector<std::string>& argv, const QemuDescriptors& fds) {
-  // Each layer is its own node with driver and backing node spelled out: QEMU never looks into a file to guess what it is, and what
-  // the qcow2 header says about a backing file is not used.
+  // Each layer is its own node with driver and backing node spelled out: QEMU never looks into a file to guess what it is, and
+  // what the qcow2 header says about a backing file is not used.
   argv.insert(argv.end(), {"-add-fd", fmt::format("fd={},set=1", fds.base_image)});
   argv.insert(argv.end(), {"-add-fd", fmt::format("fd={},set=2", fds.overlay)});
   argv.insert(argv.end(), {"-blockdev", "driver=file,node-name=base-file,filename=/dev/fdset/1,read-only=on"});

@@ -1,8 +1,8 @@
 // QEMU's command line, and the guest kernel's: the one place that decides what the virtual machine consists of.
 //
-// A pure function of values, so every decision in it is a line of a unit test. What the VM touches it gets as an inherited descriptor or
-// as a fixed path of the jail (jail.h): nothing here depends on where a home lies, and no guest-writable file is opened by name
-// or probed for its format.
+// A pure function of values, so every decision in it is a line of a unit test. What the VM touches it gets as an inherited
+// descriptor or as a fixed path of the jail (jail.h): nothing here depends on where a home lies, and no guest-writable file is
+// opened by name or probed for its format.
 #pragma once
 
 #include <string>
@@ -14,8 +14,8 @@ namespace boxlite::vmm {
 
 /// Descriptors that QEMU inherits under these numbers.
 struct QemuDescriptors {
-  int portal = -1;      // virtio-serial port
-  int console = -1;     // ttyS0
+  int portal = -1;   // virtio-serial port
+  int console = -1;  // ttyS0
   int qmp = -1;
   int base_image = -1;  // read-only; -1: no disk
   int overlay = -1;     // read-write

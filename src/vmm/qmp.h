@@ -1,9 +1,9 @@
 // QEMU's machine protocol (docs/interop/qmp-spec.rst of QEMU), the client's side.
 //
-// JSON objects on lines: a greeting, then replies matched to commands by id, and events at any moment. QEMU may have been taken over by
-// its guest, so lines are bounded and whatever does not follow the protocol ends the connection (feed() returns an error and
-// every waiting command fails).
-// Sans-IO: bytes in by feed(), bytes out by take_output(). Callbacks run inside feed() or close() and may call execute(). Not thread safe.
+// JSON objects on lines: a greeting, then replies matched to commands by id, and events at any moment. QEMU may have been taken
+// over by its guest, so lines are bounded and whatever does not follow the protocol ends the connection (feed() returns an error
+// and every waiting command fails). Sans-IO: bytes in by feed(), bytes out by take_output(). Callbacks run inside feed() or
+// close() and may call execute(). Not thread safe.
 #pragma once
 
 #include <cstdint>

@@ -21,7 +21,8 @@ constexpr auto kKillPatience = std::chrono::seconds(5);
 Result<std::string> find_packaged(const std::string& program, std::string_view package) {
   auto found = find_program(program);
   if (found) return found;
-  return fail(ErrorCode::kNotFound, "{} is not installed: install the package {} (apt-get install {})", program, package, package);
+  return fail(ErrorCode::kNotFound, "{} is not installed: install the package {} (apt-get install {})", program, package,
+              package);
 }
 
 // Three ends: QEMU's to inherit, ours non-blocking.

@@ -34,8 +34,8 @@ Result<VmPrograms> find_vm_programs(const std::string& vm_init);
 
 class Vm {
  public:
-  /// Starts the VM and returns at once; nothing has booted yet. `vm_lock_fd`: a locked descriptor (locks/<id>.vm) that every process
-  /// of the VM inherits, so the lock is held exactly as long as one of them lives; -1: none.
+  /// Starts the VM and returns at once; nothing has booted yet. `vm_lock_fd`: a locked descriptor (locks/<id>.vm) that every
+  /// process of the VM inherits, so the lock is held exactly as long as one of them lives; -1: none.
   static Result<Vm> launch(const VmConfig& config, const VmPrograms& programs, int vm_lock_fd);
 
   Vm(Vm&&) noexcept = default;
@@ -43,10 +43,10 @@ class Vm {
   ~Vm();
 
   /// Our ends; non-blocking; end-of-file when QEMU is gone.
-  int portal_fd() const { return portal_.get(); }   // virtio-serial port "boxlite.portal"
-  int console_fd() const { return console_.get(); } // the guest's ttyS0
-  int qmp_fd() const { return qmp_.get(); }         // qmp.h
-  int stderr_fd() const { return stderr_.get(); }   // what QEMU and bwrap complain about
+  int portal_fd() const { return portal_.get(); }    // virtio-serial port "boxlite.portal"
+  int console_fd() const { return console_.get(); }  // the guest's ttyS0
+  int qmp_fd() const { return qmp_.get(); }          // qmp.h
+  int stderr_fd() const { return stderr_.get(); }    // what QEMU and bwrap complain about
 
   /// Readable when the jail (and with it QEMU) has ended.
   int pidfd() const { return jail_->pidfd(); }

@@ -1,0 +1,34 @@
+// The shim's own calls to the agent: one call and its reply, and the view of the main command's session.
+//
+// Replies come from the guest: sizes are bounded by the codec, values are checked, and an answer that breaks the protocol is an
+// error of that call.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "agent.pb.h"
+#include "boxlite/execution.h"
+#include "portal/message_codec.h"
+#include "shim/agent_link.h"
+
+namespace boxlite::shim {
+
+using OnReply = std::function<void(Result<proto::Reply>)>;
+
+/// A Failure of the agent becomes an Error with its code. `on_reply` is called exactly once, never before this returns.
+void call_agent(AgentLink& link, const proto::Call& call, OnReply on_reply);
+
+struct ViewEvents {
+  std::function<void(Result<void>)> on_attached;  // once, first
+  std::function<void(OutputStream, std::string_view)> on_output;
+  std::function<void(const ExitInfo&)> on_exited;
+  std::function<void(const Error&)> on_lost;  // the view ended before the exit was seen
+};
+
+/// Attaches to the main command's session from its beginning, without input.
+void view_main(AgentLink& link, ViewEvents events);
+
+}  // namespace boxlite::shim

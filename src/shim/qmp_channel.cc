@@ -1,0 +1,46 @@
+#include "shim/qmp_channel.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+#include "shim/log.h"
+
+namespace boxlite::shim {
+
+QmpChannel::QmpChannel(EventLoop& loop, int fd) : fd_(fd), watch_(loop, fd), client_(nullptr) { wait(); }
+
+void QmpChannel::wait() {
+  watch_.on_readable([this] { read_some(); });
+}
+
+void QmpChannel::read_some() {
+  std::array<std::byte, 4096> buffer;
+  const ssize_t count = ::read(fd_, buffer.data(), buffer.size());
+  if (count < 0 && (errno == EAGAIN || errno == EINTR)) return wait();
+  if (count <= 0) return client_.close(Error(ErrorCode::kUnavailable, "QEMU has ended"));
+  if (const auto fed = client_.feed(std::span(buffer).first(static_cast<std::size_t>(count))); !fed) {
+    // Not read any more: whoever speaks there is not QEMU as we know it. Its end is still enforced by the jail.
+    log("{}", fed.error().message());
+    return client_.close(fed.error());
+  }
+  flush();
+  wait();
+}
+
+// A few commands of a few bytes: they fit the socket, or QEMU has stopped reading and the next step of a stop does without it.
+void QmpChannel::flush() {
+  const std::string output = client_.take_output();
+  if (!output.empty()) (void)::send(fd_, output.data(), output.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+void QmpChannel::quit() {
+  client_.execute("quit", Json::object(), [](const Result<Json>& reply) {
+    if (!reply) log("QMP quit: {}", reply.error().message());
+  });
+  flush();
+}
+
+}  // namespace boxlite::shim

@@ -1,0 +1,294 @@
+// Theory of operation.
+//
+// One shim runs for each running box and owns everything the box uses: the lease that says it is alive, the VM, the socket that
+// others reach it by, its logs and its records. It is nobody's child and has one thread, one event loop, and no state that must
+// survive it: whatever becomes of it, the next command finds the truth in lease and records (DESIGN of liveness:
+// docs/architecture.md).
+//
+// A life is a line. Each arrow may fail, and every failure ends in the same place:
+//
+//   configuration ─▶ lease ─▶ VM launched ─▶ epoch answered ─▶ Configure ─▶ main command viewed ─▶ (go) ─▶ StartMain ─▶ running
+//        │             │          └──────────────┴────────────────┴───────────────┴──────────────────────────┴──────────┤
+//        ▼             ▼                                                                                                  ▼
+//   exit silently   exit (fenced: another                              VM ended ─▶ channels read to their end ─▶ clients flushed
+//   ─▶
+//                   start owns the box)                                exit record ─▶ (own box removed) ─▶ lease released
+//
+// Invariants:
+//  - The VM's end, seen on the jail's pidfd, is the only way from the middle to the end. A failure, a stop, an exit of the main
+//  command:
+//    each only makes the VM end (stop_sequence.h) and is remembered for the record. So nothing is concluded while the VM lives.
+//  - The exit record is durable before the lease is released. What it says, in this order of belief: the main command's exit, if
+//  the agent
+//    reported one; a failure; a stop; else the VM has ended unexpectedly.
+//  - Nothing waits without a bound for something that belongs to another: the starter, a client, the guest. A hostile guest can
+//  end its
+//    own box, and no more.
+//  - The VM dies with this process by the lifeline and the parent-death signal, so no code here cleans up after a crash of
+//  itself.
+#include "shim/shim.h"
+
+#include "base/failpoint.h"
+#include "base/file.h"
+#include "base/sys.h"
+#include "runtime/control.h"
+#include "runtime/database.h"
+#include "runtime/exit_record.h"
+#include "runtime/removal.h"
+#include "shim/log.h"
+#include "shim/stop_signal.h"
+
+namespace boxlite::shim {
+namespace {
+
+constexpr auto kFlushPatience = std::chrono::seconds(10);
+constexpr int kSigKill = 9;  // as the guest has them
+constexpr int kSigTerm = 15;
+constexpr int kMaxSignal = 64;
+constexpr std::chrono::milliseconds kMaxGrace = std::chrono::hours(24 * 365);
+
+proto::Call signal_call(int number) {
+  proto::Call call;
+  call.mutable_signal()->set_session_id("main");
+  call.mutable_signal()->set_signal(number);
+  return call;
+}
+
+}  // namespace
+
+Shim::Shim(ShimConfig config, UniqueFd starter)
+    : config_(std::move(config)),
+      paths_(config_.home),
+      id_(config_.box_id),
+      starter_(loop_, std::move(starter)),
+      stop_sequence_(loop_, stop_actions()),
+      flush_timer_(loop_) {}
+
+Result<void> Shim::run() {
+  if (auto leased = take_lease(); !leased) {
+    starter_.report_failure(leased.error());
+    return leased;
+  }
+  if (auto begun = begin(); begun) {
+    loop_.run();
+  } else {
+    failure_ = begun.error();
+  }
+  return conclude();
+}
+
+void Shim::set_phase(Phase phase) {
+  state_.phase = phase;
+  // Volatile is enough: after a power loss the boot id says that the box does not run.
+  if (const auto written = write_file_volatile(paths_.state(id_), dump_json(to_json(state_)) + "\n", 0600); !written) {
+    log("{}", written.error().message());
+  }
+}
+
+// ---- While it runs
+
+void Shim::on_control(const Json& call, const Answer& answer) {
+  constexpr std::string_view what = "control call";
+  const auto kind = json_get<std::string>(call, "call", what);
+  if (!kind) return answer(error_answer(kind.error()));
+  if (*kind == "ping") return answer({{"ok", true}});
+  if (*kind == "stop") {
+    const auto grace = json_get<std::uint64_t>(call, "grace_ms", what);
+    if (!grace) return answer(error_answer(grace.error()));
+    request_stop(std::chrono::milliseconds(std::min<std::uint64_t>(*grace, std::uint64_t{kMaxGrace.count()})), "");
+    return answer({{"ok", true}});
+  }
+  if (*kind == "signal") {
+    const auto number = json_get<int>(call, "signal", what);
+    if (!number) return answer(error_answer(number.error()));
+    return send_signal(*number, answer);
+  }
+  answer(error_answer(Error(ErrorCode::kUnsupported, fmt::format("unknown control call \"{}\"", *kind))));
+}
+
+void Shim::send_signal(int number, const Answer& answer) {
+  if (number < 1 || number > kMaxSignal) {
+    return answer(error_answer(Error(ErrorCode::kInvalidArgument, fmt::format("{} is not a signal", number))));
+  }
+  if (!main_started_ || exited_ || vm_ended_) {
+    return answer(error_answer(Error(ErrorCode::kInvalidState, fmt::format("box {}: its command does not run", id_))));
+  }
+  call_agent(*link_, signal_call(number), [this, number, answer](const Result<proto::Reply>& reply) {
+    if (number == kSigKill && !vm_ended_) stop_sequence_.expect_end(StopSequence::kShutdownPatience);
+    answer(reply ? Json({{"ok", true}}) : error_answer(reply.error()));
+  });
+}
+
+void Shim::accept_client(UniqueFd client, std::string early) {
+  const auto bridge = std::make_shared<Bridge>(loop_, *link_, std::move(client), [this](Bridge* closed) {
+    bridges_.erase(closed);
+    if (vm_ended_) finish_if_flushed();
+  });
+  // A client that comes before the agent answers, or after it has ended, sees its connection closed.
+  if (bridge->begin(std::move(early))) bridges_.emplace(bridge.get(), bridge);
+}
+
+void Shim::set_guest_clock() {
+  if (vm_ended_ || failure_) return;
+  proto::Call call;
+  call.mutable_set_clock()->set_host_time_ns(wall_clock_ns());
+  call_agent(*link_, call, [](const Result<proto::Reply>& reply) {
+    if (!reply) log("set the guest's clock: {}", reply.error().message());
+  });
+}
+
+void Shim::on_output(OutputStream stream, std::string_view data) {
+  // A full disk costs log lines, not the box.
+  (void)output_log_->append(stream, data);
+}
+
+// ---- The end
+
+void Shim::on_exited(const ExitInfo& info) {
+  exited_ = info;
+  if (main_started_) set_phase(Phase::kStopping);
+  // The agent powers off when all views have been read; a view that is never read, or a guest that lies, is not waited for.
+  if (!vm_ended_) stop_sequence_.expect_end(StopSequence::kPowerOffPatience);
+}
+
+void Shim::request_stop(std::chrono::milliseconds grace, const std::string& reason) {
+  if (vm_ended_ || failure_) return;
+  if (!stop_requested_) {
+    stop_requested_ = true;
+    stop_reason_ = reason;
+    log("stop requested, grace {} ms{}{}", grace.count(), reason.empty() ? "" : ": ", reason);
+    set_phase(Phase::kStopping);
+  }
+  if (main_started_) return stop_sequence_.stop(grace);
+  // Nothing of the user's runs yet: no signal to send, no grace to give.
+  if (configured_) return stop_sequence_.shut_down();
+  if (vm_) stop_sequence_.quit();
+}
+
+void Shim::fail_with(const Error& error) {
+  if (failure_ || vm_ended_) return;
+  failure_ = error;
+  log("{}", error.message());
+  boot_watch_.reset();
+  // Before Configure there is nothing to sync, and after a broken protocol nobody to ask: the sequence goes on by itself.
+  if (configured_) return stop_sequence_.shut_down();
+  vm_->kill();
+}
+
+void Shim::fail_unless(Result<void> result) {
+  if (!result) fail_with(result.error());
+}
+
+StopSequence::Actions Shim::stop_actions() {
+  return {.signal =
+              [this] {
+                int number = kSigTerm;
+                if (!config_.stop_signal.empty()) {
+                  if (const auto parsed = parse_signal(config_.stop_signal)) {
+                    number = *parsed;
+                  } else {
+                    log("stop signal: {}; SIGTERM is used", parsed.error().message());
+                  }
+                }
+                call_agent(*link_, signal_call(number), [](const Result<proto::Reply>&) {});
+              },
+          .shutdown =
+              [this] {
+                proto::Call call;
+                call.mutable_shutdown();
+                call_agent(*link_, call, [this](const Result<proto::Reply>& reply) {
+                  if (!reply && !vm_ended_) stop_sequence_.quit();
+                });
+              },
+          .quit =
+              [this] {
+                log("the guest does not end by itself: QEMU is told to quit");
+                qmp_->quit();
+              },
+          .kill =
+              [this] {
+                log("QEMU does not quit: it is killed");
+                vm_->kill();
+              }};
+}
+
+void Shim::on_vm_end() {
+  vm_ended_ = true;
+  boot_watch_.reset();
+  stop_sequence_.finish();
+  // Were only bwrap dead, this ends the rest.
+  vm_->kill();
+  const auto status = vm_->wait();
+  vm_end_ = !status              ? status.error().message()
+            : status->signal > 0 ? fmt::format("QEMU ended by signal {}", status->signal)
+                                 : fmt::format("QEMU ended with status {}", status->code);
+  // What it sent before its end is still in the sockets.
+  drains_left_ = 3;
+  flush_timer_.start(kFlushPatience, [this] { loop_.stop(); });
+  console_->on_end([this] { on_drained(); });
+  complaints_->on_end([this] { on_drained(); });
+  link_->drain([this] { on_drained(); });
+}
+
+void Shim::on_drained() {
+  if (--drains_left_ > 0) return;
+  server_.reset();
+  finish_if_flushed();
+}
+
+void Shim::finish_if_flushed() {
+  if (drains_left_ <= 0 && bridges_.empty()) loop_.stop();
+}
+
+std::string Shim::last_words() const {
+  std::string text;
+  if (complaints_) {
+    if (const std::string lines = complaints_->last_lines(2); !lines.empty()) text += "; QEMU: " + lines;
+  }
+  if (console_) {
+    if (const std::string lines = console_->last_lines(3); !lines.empty()) text += "; console: " + lines;
+  }
+  return text;
+}
+
+ExitRecord Shim::outcome() const {
+  ExitRecord record;
+  record.generation = config_.generation;
+  record.finished_at = sys::utc_now();
+  if (exited_) {
+    record.code = exited_->code;
+    record.signal = exited_->signal;
+    record.oom_killed = exited_->oom_killed;
+    record.reason = stop_reason_;
+  } else if (failure_) {
+    record.failed = true;
+    record.reason = failure_->message();
+  } else if (stop_requested_) {
+    record.signal = kSigKill;
+    record.code = 128 + kSigKill;
+    record.reason = stop_reason_.empty() ? "stopped before its command had ended" : stop_reason_;
+  } else {
+    record.failed = true;
+    record.reason = fmt::format("the VM ended unexpectedly: {}{}", vm_end_, last_words());
+  }
+  return record;
+}
+
+Result<void> Shim::conclude() {
+  const ExitRecord record = outcome();
+  if (!record.reason.empty()) log("{}", record.reason);
+  FAILPOINT("shim.exit_record");
+  const auto written = write_exit_record(paths_, id_, record);
+  if (!written) log("{}", written.error().message());
+  (void)sys::unlink(paths_.box(id_) + "/" + kPortalSocket);
+  if (!main_started_) {
+    starter_.report_failure(failure_ ? *failure_ : Error(ErrorCode::kInvalidState, record.reason));
+  }
+  if (config_.auto_remove) {
+    TRY_ASSIGN(Database database, Database::open(paths_.database()));
+    TRY(remove_own_box(paths_, database, id_));
+  }
+  return {};
+}
+
+}  // namespace boxlite::shim

@@ -1,0 +1,105 @@
+// The process of one running box. Theory of operation: shim.cc.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/ofd_lock.h"
+#include "base/result.h"
+#include "boxlite/execution.h"
+#include "runtime/lease.h"
+#include "runtime/output_log.h"
+#include "runtime/paths.h"
+#include "runtime/records.h"
+#include "shim/agent_call.h"
+#include "shim/agent_link.h"
+#include "shim/boot_watch.h"
+#include "shim/bridge.h"
+#include "shim/clock_watch.h"
+#include "shim/control_server.h"
+#include "shim/event_loop.h"
+#include "shim/log_pump.h"
+#include "shim/qmp_channel.h"
+#include "shim/starter.h"
+#include "shim/stop_sequence.h"
+#include "vmm/vm.h"
+
+namespace boxlite::shim {
+
+class Shim {
+ public:
+  Shim(ShimConfig config, UniqueFd starter);
+
+  /// The box's whole life. An error: it could not even begin, and nothing of the box was touched.
+  Result<void> run();
+
+ private:
+  // The start, in order (start.cc).
+  Result<void> take_lease();
+  Result<void> begin();
+  Result<void> launch_vm();
+  void configure();
+  void view_output();
+  Result<void> prepared();
+  void start_main();
+  Result<void> running();
+
+  // While it runs.
+  void on_control(const Json& call, const Answer& answer);
+  void send_signal(int number, const Answer& answer);
+  void accept_client(UniqueFd client, std::string early);
+  void set_guest_clock();
+  void on_output(OutputStream stream, std::string_view data);
+
+  // The end.
+  void on_exited(const ExitInfo& info);
+  void request_stop(std::chrono::milliseconds grace, const std::string& reason);
+  void fail_with(const Error& error);
+  void fail_unless(Result<void> result);
+  StopSequence::Actions stop_actions();
+  void on_vm_end();
+  void on_drained();
+  void finish_if_flushed();
+  std::string last_words() const;
+  ExitRecord outcome() const;
+  Result<void> conclude();
+
+  void set_phase(Phase phase);
+
+  ShimConfig config_;
+  HomePaths paths_;
+  std::string id_;
+  EventLoop loop_;
+  Starter starter_;
+  std::optional<Lease> lease_;
+
+  // Destroyed in reverse: whatever watches the VM's descriptors goes before the VM.
+  std::optional<vmm::Vm> vm_;
+  std::optional<Watch> vm_watch_;
+  std::optional<LogPump> console_;
+  std::optional<LogPump> complaints_;
+  std::optional<QmpChannel> qmp_;
+  std::optional<AgentLink> link_;
+  std::map<Bridge*, std::shared_ptr<Bridge>> bridges_;
+  std::optional<ControlServer> server_;
+  std::optional<BootWatch> boot_watch_;
+  std::optional<OutputLogWriter> output_log_;
+  std::unique_ptr<ClockWatch> clock_watch_;
+  StopSequence stop_sequence_;
+  Timer flush_timer_;
+
+  StateRecord state_;
+  bool configured_ = false;  // the agent has mounted the disk: a stop must let it sync
+  bool main_started_ = false;
+  bool vm_ended_ = false;
+  int drains_left_ = 0;
+  bool stop_requested_ = false;
+  std::string stop_reason_;
+  std::optional<ExitInfo> exited_;
+  std::optional<Error> failure_;
+  std::string vm_end_;  // how QEMU ended, in words
+};
+
+}  // namespace boxlite::shim
