@@ -55,9 +55,9 @@ class Execution {
   Result<void> signal(int number);
   Result<void> resize(unsigned rows, unsigned columns);
 
-  /// To poll: POLLIN when next() may have something, POLLOUT (only while wants_write()) when queued input may be sent, which next() and
-  /// write_stdin() do.
+  /// To poll: POLLIN when next() may have something, POLLOUT (only while wants_write()) when queued input may be sent.
   int poll_fd() const;
+  /// Sends what it can of the queued input; true when some is left. next() and write_stdin() send, too.
   bool wants_write() const;
   /// next() has an event already, whatever poll says.
   bool has_event() const;

@@ -1,9 +1,10 @@
 // One view of a session: the socket of a bridged stream (control.h), non-blocking, with SessionInput going out and SessionOutput
 // coming in (proto/agent.proto).
 //
-// Both directions are driven by whoever calls: there is no thread. next() also sends queued input, so a caller that only reads
-// does not leave its last input behind; write_stdin() sends what the socket takes and queues the rest up to a bound. It does not
-// read, so it can never grow the events; they hold what one read brought, since next() reads only when there are none.
+// Both directions are driven by whoever calls: there is no thread. write_stdin() sends what the socket takes and queues the rest
+// up to a bound. next() sends from the queue too, so that a caller which only reads does not leave its last input behind, and so
+// does wants_write(), for one that polls and has no room for output now. Only next() reads, and only when there are no events:
+// they hold what one read brought.
 //
 // When the connection breaks, what has arrived is delivered first: the exit may be in it. Input that can no longer be sent is
 // dropped without an error, as by a pipe's reader that ends: next() tells how the command or its box came to its end.
@@ -41,7 +42,10 @@ class Execution::Impl {
 
   const std::string& session_id() const { return view_.session_id; }
   int poll_fd() const { return view_.socket.get(); }
-  bool wants_write() const { return !input_.empty(); }
+  bool wants_write() {
+    flush();
+    return !input_.empty();
+  }
   bool has_event() const { return !events_.empty() || failure_.has_value(); }
 
   Result<std::optional<SessionEvent>> next(std::optional<std::chrono::milliseconds> timeout);
@@ -88,7 +92,7 @@ Result<std::optional<SessionEvent>> Execution::Impl::next(std::optional<std::chr
     std::optional<std::chrono::milliseconds> left;
     if (timeout)
       left = std::max(std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()), std::chrono::milliseconds(0));
-    const auto wanted = static_cast<short>(wants_write() ? POLLIN | POLLOUT : POLLIN);
+    const auto wanted = static_cast<short>(input_.empty() ? POLLIN : POLLIN | POLLOUT);
     TRY_ASSIGN(const short seen, sys::poll_one(view_.socket.get(), wanted, left));
     if (seen == 0) return std::nullopt;
   }

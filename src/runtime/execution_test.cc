@@ -349,6 +349,29 @@ TEST(ExecutionTest, InputThatNobodyReadsIsTakenUpToABoundAndHoldsNothingUp) {
   EXPECT_TRUE(execution->next(milliseconds(0)).has_value());
 }
 
+TEST(ExecutionTest, QueuedInputIsSentByACallerThatHasNoRoomForOutput) {
+  constexpr std::size_t kSize = 1'000'000;
+  std::promise<std::size_t> read;
+  FakeAgent agent([&](const proto::Call&, FakeConnection& connection) {
+    connection.write(started());
+    proto::SessionInput input;
+    std::size_t size = 0;
+    while (size < kSize && connection.read(input)) size += input.data().size();
+    read.set_value(size);
+  });
+  auto execution = start_exec(agent.box(), command(true));
+  ASSERT_TRUE(execution);
+  const std::string input(kSize, 'x');
+  std::size_t written = 0;
+  while (written < kSize || execution->wants_write()) {
+    if (written < kSize) written += *execution->write_stdin(std::as_bytes(std::span(input)).subspan(written));
+    if (execution->wants_write()) {
+      ASSERT_NE(*sys::poll_one(execution->poll_fd(), POLLOUT, kPatience), 0);
+    }
+  }
+  EXPECT_EQ(read.get_future().get(), kSize);
+}
+
 TEST(ExecutionTest, TheExitIsSeenAlthoughInputCouldNotBeSentAnyMore) {
   std::promise<void> closed;
   FakeAgent agent([&](const proto::Call&, FakeConnection& connection) {
