@@ -3,6 +3,7 @@
 #include <csignal>
 #include <utility>
 
+#include "cli/interruptible_start.h"
 #include "cli/output.h"
 #include "cli/verb.h"
 
@@ -27,19 +28,13 @@ Result<void> allow_not_found(Result<void> result) {
   return result;
 }
 
-/// The exit status of a box that is down, from what it left behind.
-Result<int> status_of_ended_box(Box& box) {
-  TRY_ASSIGN(const BoxInfo info, box.info());
-  if (info.status == BoxStatus::kFailed) return fail(ErrorCode::kUnavailable, "box {} failed: {}", box.name(), info.reason);
-  if (!info.exit_code) return fail(ErrorCode::kUnavailable, "box {} ended: {}", box.name(), info.reason);
-  return *info.exit_code;
-}
-
 /// Waits until the box is down; the exit status that its session's end makes.
 Result<int> status_after(const Result<PumpEnd>& end, Box& box) {
   const Result<int> down = box.wait();
-  if (!down && down.error().code() != ErrorCode::kNotFound) return down;
-  if (!end) return down ? status_of_ended_box(box) : std::unexpected(end.error());
+  if (!end) {  // the exit was not seen; what the box left behind knows more than the broken session
+    const bool gone = !down && down.error().code() == ErrorCode::kNotFound;
+    return gone ? std::unexpected(end.error()) : down;
+  }
   if (const ExitInfo* exit = std::get_if<ExitInfo>(&*end)) return exit->code;
   return report_lost_output(std::get<OutputLost>(*end));
 }
@@ -54,18 +49,23 @@ Result<int> run_in_foreground(Box& box, const BoxOptions& options) {
     start.rows = window->rows;
     start.columns = window->columns;
   }
-  Result<std::optional<Execution>> started = box.start(start);
-  if (!started) {
-    // The shim removes a --rm box, and may have died before it could.
-    if (options.auto_remove) (void)box.remove(true);
-    return std::unexpected(std::move(started).error());
+  TRY_ASSIGN(SignalWatch signals, watch_session_signals());
+  TRY_ASSIGN(StartOutcome outcome, start_interruptibly(box, start, signals));
+  if (outcome.interrupted_by != 0) {
+    TRY(allow_not_found(box.stop(std::chrono::seconds(0))));
+    if (options.auto_remove) TRY(allow_not_found(box.remove(true)));
+    return signal_status(outcome.interrupted_by);
   }
-  std::optional<Execution> session = std::move(*started);
+  if (!outcome.started) {
+    // The shim removes a --rm box, and may have ended before it could. Whether this works or not: the failed start is the news.
+    if (options.auto_remove) (void)box.remove(true);
+    return std::unexpected(std::move(outcome.started).error());
+  }
+  std::optional<Execution> session = std::move(*outcome.started);
   if (!session) {  // another process started it between our two steps
     TRY_ASSIGN(session, box.attach());
   }
 
-  TRY_ASSIGN(SignalWatch signals, watch_session_signals());
   const Result<PumpEnd> end = pump_session(*session, signals, {options.open_stdin, options.tty, window});
   session.reset();
 
