@@ -15,9 +15,9 @@ namespace boxlite::disk {
 
 inline constexpr std::uint64_t kMaxVirtualSize = std::uint64_t{16} << 40;  // ext4 with 4 KiB blocks ends there
 
-/// Creates `path` (0600), which must not exist, as an empty overlay of `virtual_size` bytes, a multiple of 512 and not smaller than the base.
-/// `base_path_relative` is seen from the directory of `path`: "../../bases/x.ext4". Durable when it returns; nothing is left
-/// behind when it fails.
+/// Creates `path` (0600), which must not exist, as an empty overlay of `virtual_size` bytes, a multiple of 512 and not smaller
+/// than the base. `base_path_relative` is seen from the directory of `path`: "../../bases/x.ext4". Durable when it returns;
+/// nothing is left behind when it fails.
 Result<void> create_overlay(const std::string& path, std::uint64_t virtual_size, std::string_view base_path_relative,
                             std::string_view base_format);
 

@@ -28,7 +28,8 @@ Result<void> merge_layers(const BaseDiskSpec& spec, MergedTree& tree, JobMonitor
     }
     TRY_ASSIGN(const Digest actual, reader.finish());
     if (actual != layer.diff_id) {
-      return fail(ErrorCode::kCorrupt, "{} unpacks to {}, but the image says {}", layer.what, actual.text(), layer.diff_id.text());
+      return fail(ErrorCode::kCorrupt, "{} unpacks to {}, but the image says {}", layer.what, actual.text(),
+                  layer.diff_id.text());
     }
   }
   return tree.finish();
@@ -146,7 +147,8 @@ std::array<std::uint8_t, 32> seed_of(const Digest& digest) {
 
 Result<void> build_base_disk(const BaseDiskSpec& spec, const std::string& path, JobMonitor& monitor) {
   if (spec.disk_bytes < kMinDiskBytes) {
-    return fail(ErrorCode::kInvalidArgument, "a disk of {} bytes is too small; at least {} MiB", spec.disk_bytes, kMinDiskBytes / 1024 / 1024);
+    return fail(ErrorCode::kInvalidArgument, "a disk of {} bytes is too small; at least {} MiB", spec.disk_bytes,
+                kMinDiskBytes / 1024 / 1024);
   }
   MergedTree tree;
   TRY(merge_layers(spec, tree, monitor));

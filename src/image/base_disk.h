@@ -1,8 +1,8 @@
 // From layers to the read-only base disk of an image.
 //
-// Two passes over the layer streams. The first merges their entries into a tree (MergedTree) and verifies each diff_id: nothing is
-// written before every byte is known to be what the image says. The second writes the contents that survived, each directly
-// to its blocks. In memory are only names and attributes.
+// Two passes over the layer streams. The first merges their entries into a tree (MergedTree) and verifies each diff_id: nothing
+// is written before every byte is known to be what the image says. The second writes the contents that survived, each directly to
+// its blocks. In memory are only names and attributes.
 #pragma once
 
 #include <cstdint>

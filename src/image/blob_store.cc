@@ -29,8 +29,8 @@ Result<std::string> BlobStore::read_verified(const Digest& digest, std::size_t l
   return bytes;
 }
 
-Result<BlobWriter> BlobWriter::create(const BlobStore& store, const std::string& job_directory, const Digest& digest, std::uint64_t size,
-                                      std::string what) {
+Result<BlobWriter> BlobWriter::create(const BlobStore& store, const std::string& job_directory, const Digest& digest,
+                                      std::uint64_t size, std::string what) {
   std::string temporary = fmt::format("{}/{}", job_directory, digest.hex());
   TRY_ASSIGN(UniqueFd fd, sys::open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
   return BlobWriter(std::move(temporary), store.path(digest), digest, size, std::move(what), std::move(fd));
@@ -45,7 +45,8 @@ Result<void> BlobWriter::append(std::span<const std::byte> data) {
 }
 
 Result<void> BlobWriter::commit() {
-  if (received_ != expected_) return fail(ErrorCode::kCorrupt, "{} is truncated: got {} of {} bytes", what_, received_, expected_);
+  if (received_ != expected_)
+    return fail(ErrorCode::kCorrupt, "{} is truncated: got {} of {} bytes", what_, received_, expected_);
   if (const Digest actual = hash_.finish(); actual != digest_) {
     return fail(ErrorCode::kCorrupt, "{} has the wrong digest: its contents are {}", what_, actual.text());
   }

@@ -1,8 +1,8 @@
 // The content store: <home>/images/blobs/sha256/<hex>, each file named by the digest of its contents.
 //
 // A file appears there only complete and verified: it is written in the job's directory, its length and digest are compared, it
-// is synced and then renamed. So a blob that is there may be used, and nothing is ever parsed that was not verified. Two jobs that fetch
-// one blob both rename the same bytes to the same name.
+// is synced and then renamed. So a blob that is there may be used, and nothing is ever parsed that was not verified. Two jobs
+// that fetch one blob both rename the same bytes to the same name.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +36,8 @@ class BlobStore {
 class BlobWriter {
  public:
   /// `what` is what messages call it: "layer sha256:…".
-  static Result<BlobWriter> create(const BlobStore& store, const std::string& job_directory, const Digest& digest, std::uint64_t size,
-                                   std::string what);
+  static Result<BlobWriter> create(const BlobStore& store, const std::string& job_directory, const Digest& digest,
+                                   std::uint64_t size, std::string what);
 
   /// Fails as soon as there are more bytes than announced.
   Result<void> append(std::span<const std::byte> data);
@@ -48,7 +48,11 @@ class BlobWriter {
 
  private:
   BlobWriter(std::string temporary, std::string target, Digest digest, std::uint64_t size, std::string what, UniqueFd fd)
-      : temporary_(std::move(temporary)), target_(std::move(target)), digest_(std::move(digest)), expected_(size), what_(std::move(what)),
+      : temporary_(std::move(temporary)),
+        target_(std::move(target)),
+        digest_(std::move(digest)),
+        expected_(size),
+        what_(std::move(what)),
         fd_(std::move(fd)) {}
   std::string temporary_;
   std::string target_;

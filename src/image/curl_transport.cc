@@ -70,8 +70,8 @@ std::unexpected<Error> describe(CURLcode code, const Url& url, const char* detai
     case CURLE_COULDNT_CONNECT:
       return fail(ErrorCode::kUnavailable, "registry {} refused the connection; is it running?", peer);
     case CURLE_OPERATION_TIMEDOUT:
-      return fail(ErrorCode::kUnavailable, "registry {} does not answer ({} s to connect, {} s without data)", peer, kConnectTimeoutSeconds,
-                  kStallSeconds);
+      return fail(ErrorCode::kUnavailable, "registry {} does not answer ({} s to connect, {} s without data)", peer,
+                  kConnectTimeoutSeconds, kStallSeconds);
     case CURLE_SSL_CONNECT_ERROR:
       return fail(ErrorCode::kUnsupported, "registry {} does not speak TLS: {}", peer, detail);
     case CURLE_PEER_FAILED_VERIFICATION:

@@ -1,5 +1,5 @@
-// Content digests (OCI image-spec v1.1, descriptor.md, "Digests"). Only sha256 is accepted: a second algorithm would be a second way
-// to name the same bytes.
+// Content digests (OCI image-spec v1.1, descriptor.md, "Digests"). Only sha256 is accepted: a second algorithm would be a second
+// way to name the same bytes.
 #pragma once
 
 #include <compare>

@@ -1,5 +1,5 @@
-// The blocks of one ext4 directory, packed as the kernel reads them linearly: no entry crosses a block, and the last of each block reaches
-// to its end. Built whole: adding names one by one searches the directory each time, which is quadratic.
+// The blocks of one ext4 directory, packed as the kernel reads them linearly: no entry crosses a block, and the last of each
+// block reaches to its end. Built whole: adding names one by one searches the directory each time, which is quadratic.
 #pragma once
 
 #include <cstddef>
@@ -27,8 +27,8 @@ class DirectoryBlocks {
 
   std::uint32_t usable_;
   std::vector<std::byte> bytes_;
-  std::uint32_t used_ = 0;   // of the last block
-  std::size_t last_ = 0;     // where its last entry begins
+  std::uint32_t used_ = 0;  // of the last block
+  std::size_t last_ = 0;    // where its last entry begins
 };
 
 }  // namespace boxlite::image

@@ -16,13 +16,13 @@
 namespace boxlite::image {
 namespace {
 
-constexpr std::uint64_t kBytesPerInode = 16384;  // mkfs.ext4's default
+constexpr std::uint64_t kBytesPerInode = 16384;    // mkfs.ext4's default
 constexpr std::uint32_t kMaxExtentBlocks = 32768;  // EXT_INIT_MAX_LEN
 constexpr std::uint32_t kMaxLinks = 65000;         // EXT4_LINK_MAX
 constexpr std::size_t kFastLinkBytes = 60;         // fits into i_block, its NUL included
 constexpr std::uint16_t kInodeSize = 256;
 constexpr std::uint32_t kExtraInodeBytes = sizeof(ext2_inode_large) - EXT2_GOOD_OLD_INODE_SIZE;
-constexpr std::uint64_t kLostAndFoundBlocks = 4;   // as mkfs: room for e2fsck without allocation
+constexpr std::uint64_t kLostAndFoundBlocks = 4;      // as mkfs: room for e2fsck without allocation
 constexpr std::uint32_t kGrowthLimitGdtBlocks = 255;  // descriptors for 2 TiB: the most that online growth is prepared for
 
 std::uint16_t type_bits(FileType type) {
@@ -98,11 +98,12 @@ void fill_parameters(ext2_super_block& parameters, const Ext4Image::Options& opt
   parameters.s_log_block_size = 2;
   parameters.s_log_cluster_size = 2;
   parameters.s_inode_size = kInodeSize;
-  parameters.s_inodes_count = std::max(static_cast<std::uint32_t>(std::min<std::uint64_t>(options.disk_bytes / kBytesPerInode, 0xfffffff0)),
-                                       options.inodes_wanted);
+  parameters.s_inodes_count =
+      std::max(static_cast<std::uint32_t>(std::min<std::uint64_t>(options.disk_bytes / kBytesPerInode, 0xfffffff0)),
+               options.inodes_wanted);
   parameters.s_feature_compat = EXT2_FEATURE_COMPAT_EXT_ATTR | EXT2_FEATURE_COMPAT_RESIZE_INODE | EXT2_FEATURE_COMPAT_DIR_INDEX;
-  parameters.s_feature_incompat =
-      EXT2_FEATURE_INCOMPAT_FILETYPE | EXT3_FEATURE_INCOMPAT_EXTENTS | EXT4_FEATURE_INCOMPAT_64BIT | EXT4_FEATURE_INCOMPAT_FLEX_BG;
+  parameters.s_feature_incompat = EXT2_FEATURE_INCOMPAT_FILETYPE | EXT3_FEATURE_INCOMPAT_EXTENTS | EXT4_FEATURE_INCOMPAT_64BIT |
+                                  EXT4_FEATURE_INCOMPAT_FLEX_BG;
   parameters.s_feature_ro_compat = EXT2_FEATURE_RO_COMPAT_SPARSE_SUPER | EXT2_FEATURE_RO_COMPAT_LARGE_FILE |
                                    EXT4_FEATURE_RO_COMPAT_HUGE_FILE | EXT4_FEATURE_RO_COMPAT_DIR_NLINK |
                                    EXT4_FEATURE_RO_COMPAT_EXTRA_ISIZE | EXT4_FEATURE_RO_COMPAT_METADATA_CSUM;
@@ -146,8 +147,8 @@ struct Ext4Image::Impl {
   Result<void> put_xattrs(std::uint32_t number, const LayerEntry& entry);
 };
 
-#define TRY_EXT2(call, doing)                                            \
-  do {                                                                   \
+#define TRY_EXT2(call, doing)                                                     \
+  do {                                                                            \
     if (const errcode_t code_ = (call); code_ != 0) return failure(code_, doing); \
   } while (false)
 
@@ -253,7 +254,8 @@ Result<Ext4Image> Ext4Image::create(const std::string& path, const std::string& 
   initialize_ext2_error_table();
   ext2_super_block parameters = {};
   fill_parameters(parameters, options);
-  const errcode_t code = ext2fs_initialize(path.c_str(), EXT2_FLAG_RW | EXT2_FLAG_64BITS, &parameters, unix_io_manager, &impl->fs);
+  const errcode_t code =
+      ext2fs_initialize(path.c_str(), EXT2_FLAG_RW | EXT2_FLAG_64BITS, &parameters, unix_io_manager, &impl->fs);
   if (code != 0) {
     impl->fs = nullptr;
     return impl->failure(code, "make the file system in");
@@ -287,8 +289,10 @@ Result<void> Ext4Image::write_blocks(std::uint64_t logical, std::span<const std:
   return {};
 }
 
-Result<void> Ext4Image::write_inode(std::uint32_t number, const LayerEntry& entry, std::uint32_t links, std::span<const Extent> extents) {
-  if (links >= kMaxLinks) return fail(ErrorCode::kUnsupported, "{}: a file has {} names; ext4 allows {}", impl_->what, links, kMaxLinks);
+Result<void> Ext4Image::write_inode(std::uint32_t number, const LayerEntry& entry, std::uint32_t links,
+                                    std::span<const Extent> extents) {
+  if (links >= kMaxLinks)
+    return fail(ErrorCode::kUnsupported, "{}: a file has {} names; ext4 allows {}", impl_->what, links, kMaxLinks);
   ext2_inode_large inode = make_inode(entry, links);
   std::vector<Extent> own;
   switch (entry.type) {
@@ -297,7 +301,8 @@ Result<void> Ext4Image::write_inode(std::uint32_t number, const LayerEntry& entr
       set_device(*small(inode), entry.device_major, entry.device_minor);
       break;
     case FileType::kSymlink: {
-      if (entry.link.size() >= kBlockSize) return fail(ErrorCode::kUnsupported, "{}: a symbolic link is longer than ext4 allows", impl_->what);
+      if (entry.link.size() >= kBlockSize)
+        return fail(ErrorCode::kUnsupported, "{}: a symbolic link is longer than ext4 allows", impl_->what);
       set_size(inode, entry.link.size());
       if (entry.link.size() < kFastLinkBytes) {
         std::memcpy(inode.i_block, entry.link.data(), entry.link.size());

@@ -1,9 +1,9 @@
 // A new ext4 file system in a sparse file, written front to back with libext2fs.
 //
-// What it makes is what mkfs.ext4 makes by default on kernel 6.1 (extents, 64bit, metadata_csum, flex_bg, resize_inode, a journal):
-// the guest mounts it read-write through an overlay and grows it online. Every byte that need not be written stays a hole: the
-// file is new, so inode tables and journal are zero already and are marked so. It is deterministic: identifiers come from the image,
-// times from its entries.
+// What it makes is what mkfs.ext4 makes by default on kernel 6.1 (extents, 64bit, metadata_csum, flex_bg, resize_inode, a
+// journal): the guest mounts it read-write through an overlay and grows it online. Every byte that need not be written stays a
+// hole: the file is new, so inode tables and journal are zero already and are marked so. It is deterministic: identifiers come
+// from the image, times from its entries.
 //
 // Order of use: create, then for each inode allocate, content, write; finish. Inode numbers are the caller's: counting up
 // makes their table blocks be written in order, once.
@@ -44,8 +44,8 @@ struct DirectoryEntry {
 class Ext4Image {
  public:
   struct Options {
-    std::uint64_t disk_bytes = 0;   // rounded down to whole blocks
-    std::uint32_t inodes_wanted = 0;  // at least; more are there as mkfs would
+    std::uint64_t disk_bytes = 0;            // rounded down to whole blocks
+    std::uint32_t inodes_wanted = 0;         // at least; more are there as mkfs would
     std::array<std::uint8_t, 32> seed = {};  // identifiers are made of it
   };
   /// `path` must not exist. `what` names the image in errors.
@@ -62,7 +62,8 @@ class Ext4Image {
   /// Writes the inode of a file (content by `extents`), symbolic link, device or fifo, with its extended attributes.
   Result<void> write_inode(std::uint32_t number, const LayerEntry& entry, std::uint32_t links, std::span<const Extent> extents);
 
-  /// Writes a directory's blocks and its inode in one go; `entries` without "." and "..". `links` as ext4 counts them: 2 + subdirectories.
+  /// Writes a directory's blocks and its inode in one go; `entries` without "." and "..". `links` as ext4 counts them: 2 +
+  /// subdirectories.
   Result<void> write_directory(std::uint32_t number, std::uint32_t parent, const LayerEntry& entry, std::uint32_t links,
                                std::span<const DirectoryEntry> entries);
 

@@ -1,7 +1,7 @@
 // Takes one file's content in pieces and writes it as blocks, leaving holes where it is zero.
 //
-// Memory is one buffer, whatever the file's size. A hole is left for 64 KiB of zeros that are aligned so: smaller ones would cost more in
-// extents than they save.
+// Memory is one buffer, whatever the file's size. A hole is left for 64 KiB of zeros that are aligned so: smaller ones would cost
+// more in extents than they save.
 #pragma once
 
 #include <cstdint>

@@ -30,7 +30,8 @@ Result<ImageConfig> run_config(const Json& json, std::string_view what) {
   // An argument or a variable with a NUL byte would be cut off silently by execve.
   for (const Strings* list : {&config.env, &config.entrypoint, &config.cmd}) {
     for (const std::string& text : *list) {
-      if (text.find('\0') != std::string::npos) return fail(ErrorCode::kCorrupt, "{}: a NUL byte in Env, Entrypoint or Cmd", what);
+      if (text.find('\0') != std::string::npos)
+        return fail(ErrorCode::kCorrupt, "{}: a NUL byte in Env, Entrypoint or Cmd", what);
     }
   }
   return config;
@@ -39,7 +40,8 @@ Result<ImageConfig> run_config(const Json& json, std::string_view what) {
 }  // namespace
 
 Result<ConfigDocument> parse_image_config(std::string_view bytes, std::string_view what) {
-  if (bytes.size() > kMaxConfigBytes) return fail(ErrorCode::kCorrupt, "{}: the configuration is larger than {} bytes", what, kMaxConfigBytes);
+  if (bytes.size() > kMaxConfigBytes)
+    return fail(ErrorCode::kCorrupt, "{}: the configuration is larger than {} bytes", what, kMaxConfigBytes);
   const std::string place = fmt::format("configuration of {}", what);
   TRY_ASSIGN(const Json json, parse_json(bytes, place));
   ConfigDocument document;

@@ -1,10 +1,10 @@
 // The work of the program boxlite-image: get an image and make the read-only base disk of it.
 //
 // Registry, archive and file system libraries, and every byte that comes from a registry or a layer, stay in that program: a
-// process of its own per job, which the runtime starts, feeds and reads (docs/decisions/001-image-helper.md). One JobRequest as JSON
-// on its stdin, then end-of-file; JobEvents as JSON lines on its stdout, the last one `result` or `error`. Secrets (the password) are
-// in the request only, never in argv, environment or a message.
-// It writes only below <home>/images, <home>/bases and <home>/tmp and knows nothing of the database.
+// process of its own per job, which the runtime starts, feeds and reads (docs/decisions/001-image-helper.md). One JobRequest as
+// JSON on its stdin, then end-of-file; JobEvents as JSON lines on its stdout, the last one `result` or `error`. Secrets (the
+// password) are in the request only, never in argv, environment or a message. It writes only below <home>/images, <home>/bases
+// and <home>/tmp and knows nothing of the database.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // Theory of operation. A job leaves two kinds of files, and both appear complete by one rename: blobs in the content store and
-// the base disk in <home>/bases. All else is in the job's directory, which goes with it. So a job may be killed at any point and run again, and
-// any number of jobs may run at once. A base that exists is never replaced: overlays depend on its very blocks, so the second of two
-// jobs that built the same image drops its own.
+// the base disk in <home>/bases. All else is in the job's directory, which goes with it. So a job may be killed at any point and
+// run again, and any number of jobs may run at once. A base that exists is never replaced: overlays depend on its very blocks, so
+// the second of two jobs that built the same image drops its own.
 #include "image/job.h"
 
 #include <fcntl.h>
@@ -31,9 +31,15 @@ using Source = std::variant<RegistryClient, OciLayout>;
 
 class Job {
  public:
-  Job(const JobRequest& request, Reference reference, Platform platform, BlobStore store, JobDirectory directory, JobMonitor& monitor)
-      : request_(request), reference_(std::move(reference)), platform_(std::move(platform)), store_(std::move(store)),
-        directory_(std::move(directory)), monitor_(monitor), name_(fmt::format("image {}", to_string(reference_))) {}
+  Job(const JobRequest& request, Reference reference, Platform platform, BlobStore store, JobDirectory directory,
+      JobMonitor& monitor)
+      : request_(request),
+        reference_(std::move(reference)),
+        platform_(std::move(platform)),
+        store_(std::move(store)),
+        directory_(std::move(directory)),
+        monitor_(monitor),
+        name_(fmt::format("image {}", to_string(reference_))) {}
 
   Result<ImageInfo> run();
 
@@ -81,7 +87,8 @@ Result<std::pair<Document, Manifest>> Job::resolve(Source& source) const {
     TRY_ASSIGN(auto parsed, parse_manifest(document.bytes, document.media_type, name_));
     if (auto* manifest = std::get_if<Manifest>(&parsed)) return std::pair(std::move(document), std::move(*manifest));
     TRY_ASSIGN(const Descriptor descriptor, select_platform(std::get<Index>(parsed), platform_, name_));
-    if (descriptor.size > kMaxManifestBytes) return fail(ErrorCode::kCorrupt, "{}: the manifest is larger than {} bytes", name_, kMaxManifestBytes);
+    if (descriptor.size > kMaxManifestBytes)
+      return fail(ErrorCode::kCorrupt, "{}: the manifest is larger than {} bytes", name_, kMaxManifestBytes);
     TRY_ASSIGN(document, std::visit([&](auto& s) { return s.manifest(descriptor); }, source));
   }
   return fail(ErrorCode::kCorrupt, "{}: indexes are nested too deeply", name_);
@@ -89,7 +96,8 @@ Result<std::pair<Document, Manifest>> Job::resolve(Source& source) const {
 
 Result<void> Job::fetch(Source& source, const Descriptor& descriptor, const std::string& what) {
   if (store_.has(descriptor.digest, descriptor.size)) return {};
-  TRY_ASSIGN(BlobWriter writer, BlobWriter::create(store_, directory_.path(), descriptor.digest, descriptor.size, fmt::format("{}: {}", name_, what)));
+  TRY_ASSIGN(BlobWriter writer, BlobWriter::create(store_, directory_.path(), descriptor.digest, descriptor.size,
+                                                   fmt::format("{}: {}", name_, what)));
   const BlobSink sink = [&](std::span<const std::byte> data) -> Result<void> {
     TRY(writer.append(data));
     return monitor_.step(what, writer.size(), descriptor.size);
@@ -106,14 +114,16 @@ Result<void> Job::keep(const Document& document) {
 }
 
 Result<ConfigDocument> Job::fetch_config(Source& source, const Descriptor& descriptor) {
-  if (descriptor.size > kMaxConfigBytes) return fail(ErrorCode::kCorrupt, "{}: the configuration is larger than {} bytes", name_, kMaxConfigBytes);
+  if (descriptor.size > kMaxConfigBytes)
+    return fail(ErrorCode::kCorrupt, "{}: the configuration is larger than {} bytes", name_, kMaxConfigBytes);
   // A kept copy that has rotted is fetched again.
   if (!store_.read_verified(descriptor.digest, kMaxConfigBytes)) TRY(sys::unlink(store_.path(descriptor.digest)));
   TRY(fetch(source, descriptor, "configuration " + descriptor.digest.text()));
   TRY_ASSIGN(const std::string bytes, store_.read_verified(descriptor.digest, kMaxConfigBytes));
   TRY_ASSIGN(ConfigDocument config, parse_image_config(bytes, name_));
   if (config.platform.os != platform_.os || config.platform.architecture != platform_.architecture) {
-    return fail(ErrorCode::kNotFound, "{} has no variant for {}; it has: {}", name_, to_string(platform_), to_string(config.platform));
+    return fail(ErrorCode::kNotFound, "{} has no variant for {}; it has: {}", name_, to_string(platform_),
+                to_string(config.platform));
   }
   return config;
 }
@@ -129,7 +139,9 @@ Result<std::uint64_t> Job::provide_base(const Manifest& manifest, const ConfigDo
                       .max_unpacked_bytes = request_.max_unpacked_bytes};
     for (std::size_t i = 0; i < manifest.layers.size(); ++i) {
       const Descriptor& layer = manifest.layers.at(i);
-      spec.layers.push_back({.path = store_.path(layer.digest), .what = fmt::format("{}: {}", name_, layer_name(layer)), .diff_id = config.diff_ids.at(i)});
+      spec.layers.push_back({.path = store_.path(layer.digest),
+                             .what = fmt::format("{}: {}", name_, layer_name(layer)),
+                             .diff_id = config.diff_ids.at(i)});
     }
     const std::string built = directory_.path() + "/base.ext4";
     TRY(build_base_disk(spec, built, monitor_));
@@ -161,7 +173,8 @@ Result<ImageInfo> Job::run() {
   for (const Descriptor& layer : manifest.layers) {
     image.size_bytes += layer.size;
     // Compression does not make a layer larger, so this need not be fetched to be refused.
-    if (image.size_bytes > request_.max_unpacked_bytes) return fail(ErrorCode::kResourceExhausted, "{}: the image unpacks to more than is allowed", name_);
+    if (image.size_bytes > request_.max_unpacked_bytes)
+      return fail(ErrorCode::kResourceExhausted, "{}: the image unpacks to more than is allowed", name_);
     image.layers.push_back(layer.digest.text());
   }
   for (const Descriptor& layer : manifest.layers) TRY(fetch(source, layer, layer_name(layer)));

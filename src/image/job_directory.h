@@ -1,7 +1,7 @@
 // The temporary directory of one job: <home>/tmp/image-<hex>/, guarded by the lock file <home>/tmp/image-<hex>.lock.
 //
-// A job that ends in any way but SIGKILL removes both. After SIGKILL the kernel drops the lock, and the next job on this home finds
-// it free and removes both: a directory is somebody's exactly while its lock is held, whatever its age.
+// A job that ends in any way but SIGKILL removes both. After SIGKILL the kernel drops the lock, and the next job on this home
+// finds it free and removes both: a directory is somebody's exactly while its lock is held, whatever its age.
 #pragma once
 
 #include <optional>

@@ -1,7 +1,7 @@
 // What long work in a job asks all the time: may it go on, and who should hear how far it is.
 //
-// Every loop over bytes calls step() or check(); both fail once the job was told to end (SIGTERM) or its reader has gone, and that
-// error unwinds the job, which removes its temporary files on the way. Nothing else ends a job early.
+// Every loop over bytes calls step() or check(); both fail once the job was told to end (SIGTERM) or its reader has gone, and
+// that error unwinds the job, which removes its temporary files on the way. Nothing else ends a job early.
 #pragma once
 
 #include <chrono>

@@ -13,7 +13,7 @@ enum class FileType { kRegular, kDirectory, kSymlink, kHardLink, kCharDevice, kB
 struct LayerEntry {
   std::string path;  // as in the archive: may be absolute, may hold ".."
   FileType type = FileType::kRegular;
-  std::string link;  // target of a symbolic or hard link
+  std::string link;        // target of a symbolic or hard link
   std::uint32_t mode = 0;  // permission bits, setuid, setgid, sticky
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -18,7 +19,7 @@ namespace {
 constexpr std::size_t kReadBlock = 64 * 1024;
 constexpr std::uint64_t kMaxFileSize = (std::uint64_t{1} << 44) - 4096;  // ext4 with 4 KiB blocks
 constexpr std::size_t kMaxPath = 4096;
-constexpr std::size_t kMaxXattrs = 64;
+constexpr std::size_t kMaxXattrs = 128;
 
 struct FreeArchive {
   void operator()(archive* a) const { archive_read_free(a); }
@@ -124,7 +125,8 @@ LayerReader::LayerReader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 LayerReader::LayerReader(LayerReader&&) noexcept = default;
 LayerReader::~LayerReader() = default;
 
-Result<LayerReader> LayerReader::open(const std::string& path, const std::string& what, std::uint64_t& budget, JobMonitor& monitor) {
+Result<LayerReader> LayerReader::open(const std::string& path, const std::string& what, std::uint64_t& budget,
+                                      JobMonitor& monitor) {
   TRY_ASSIGN(UniqueFd fd, sys::open(path, O_RDONLY | O_NOFOLLOW));
   std::unique_ptr<Impl> impl(new Impl{.what = what,
                                       .budget = &budget,
@@ -196,7 +198,10 @@ Result<bool> LayerReader::next(LayerEntry& entry) {
   const void* value = nullptr;
   std::size_t size = 0;
   while (archive_entry_xattr_next(raw, &name, &value, &size) == ARCHIVE_OK) {
-    entry.xattrs.emplace_back(text(name), std::string(static_cast<const char*>(value), size));
+    // Some writers store each attribute twice, in two dialects (SCHILY.xattr, LIBARCHIVE.xattr).
+    std::string key = text(name);
+    if (std::ranges::find(entry.xattrs, key, &std::pair<std::string, std::string>::first) != entry.xattrs.end()) continue;
+    entry.xattrs.emplace_back(std::move(key), std::string(static_cast<const char*>(value), size));
   }
   return true;
 }

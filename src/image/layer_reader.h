@@ -1,9 +1,9 @@
 // Reads one layer: a tar stream (ustar, pax, GNU), plain or compressed by gzip or zstd.
 //
 // Two libarchive readers in a row: the outer one only undoes the compression, which is chosen by the first bytes (what a media
-// type says is often wrong); the inner one reads tar and nothing else. Between them every uncompressed byte is counted against a limit shared
-// by all layers of the image, so a bomb ends early, and hashed for the diff_id. No locale is set in this program: libarchive
-// then hands file names on as the bytes they are.
+// type says is often wrong); the inner one reads tar and nothing else. Between them every uncompressed byte is counted against a
+// limit shared by all layers of the image, so a bomb ends early, and hashed for the diff_id. No locale is set in this program:
+// libarchive then hands file names on as the bytes they are.
 #pragma once
 
 #include <cstddef>
@@ -22,8 +22,8 @@ namespace boxlite::image {
 
 class LayerReader {
  public:
-  /// `what` names the layer in errors. `budget`: uncompressed bytes that may still be read, decreased as they are; it and `monitor`
-  /// must outlive the reader.
+  /// `what` names the layer in errors. `budget`: uncompressed bytes that may still be read, decreased as they are; it and
+  /// `monitor` must outlive the reader.
   static Result<LayerReader> open(const std::string& path, const std::string& what, std::uint64_t& budget, JobMonitor& monitor);
   LayerReader(LayerReader&&) noexcept;
   ~LayerReader();

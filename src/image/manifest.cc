@@ -47,7 +47,8 @@ Result<Descriptor> descriptor_from_json(const Json& json, std::string_view what)
   TRY_ASSIGN(std::string media_type, json_get<std::string>(json, "mediaType", what));
   TRY_ASSIGN(const std::uint64_t size, json_get<std::uint64_t>(json, "size", what));
   if (size > kMaxBlobBytes) return fail(ErrorCode::kCorrupt, "{}: {} claims to have {} bytes", what, digest_text, size);
-  Descriptor descriptor{.media_type = std::move(media_type), .digest = std::move(digest), .size = size, .platform = {}, .name = {}};
+  Descriptor descriptor{
+      .media_type = std::move(media_type), .digest = std::move(digest), .size = size, .platform = {}, .name = {}};
   if (const auto it = json.find("platform"); it != json.end() && it->is_object()) {
     TRY_ASSIGN(descriptor.platform, platform_from_json(*it, what));
   }
@@ -61,7 +62,8 @@ Result<Manifest> manifest_from_json(const Json& json, std::string_view what) {
   TRY_ASSIGN(const Json config_json, json_get<Json>(json, "config", what));
   TRY_ASSIGN(Descriptor config, descriptor_from_json(config_json, what));
   if (std::ranges::find(kConfigTypes, config.media_type) == kConfigTypes.end()) {
-    return fail(ErrorCode::kUnsupported, "{} is not a container image: its configuration is of type \"{}\"", what, config.media_type);
+    return fail(ErrorCode::kUnsupported, "{} is not a container image: its configuration is of type \"{}\"", what,
+                config.media_type);
   }
   Manifest manifest{.config = std::move(config), .layers = {}};
   TRY_ASSIGN(const Json layers, json_get<Json>(json, "layers", what));
@@ -71,8 +73,8 @@ Result<Manifest> manifest_from_json(const Json& json, std::string_view what) {
   for (const Json& layer : layers) {
     TRY_ASSIGN(Descriptor descriptor, descriptor_from_json(layer, what));
     if (std::ranges::find(kLayerTypes, descriptor.media_type) == kLayerTypes.end()) {
-      return fail(ErrorCode::kUnsupported, "{}: layer {} is of type \"{}\", which is not supported", what, descriptor.digest.text(),
-                  descriptor.media_type);
+      return fail(ErrorCode::kUnsupported, "{}: layer {} is of type \"{}\", which is not supported", what,
+                  descriptor.digest.text(), descriptor.media_type);
     }
     manifest.layers.push_back(std::move(descriptor));
   }
@@ -106,9 +108,10 @@ Result<Platform> parse_platform(std::string_view text) {
   Platform platform{.os = std::string(text.substr(0, first)), .architecture = {}, .variant = {}};
   if (first != std::string_view::npos) platform.architecture = text.substr(first + 1, second - first - 1);
   if (second != std::string_view::npos) platform.variant = text.substr(second + 1);
-  if (platform.os.empty() || platform.architecture.empty() || platform.variant.find('/') != std::string::npos || text.ends_with('/') ||
-      !std::ranges::all_of(text, fits)) {
-    return fail(ErrorCode::kInvalidArgument, "platform \"{}\" is not of the form OS/ARCH or OS/ARCH/VARIANT, like linux/amd64", text);
+  if (platform.os.empty() || platform.architecture.empty() || platform.variant.find('/') != std::string::npos ||
+      text.ends_with('/') || !std::ranges::all_of(text, fits)) {
+    return fail(ErrorCode::kInvalidArgument, "platform \"{}\" is not of the form OS/ARCH or OS/ARCH/VARIANT, like linux/amd64",
+                text);
   }
   if (platform.architecture == "x86_64") platform.architecture = "amd64";
   if (platform.architecture == "aarch64") platform.architecture = "arm64";
@@ -123,12 +126,15 @@ std::vector<std::string> accepted_manifest_types() {
   return {std::string(kOciManifest), std::string(kOciIndex), std::string(kDockerManifest), std::string(kDockerList)};
 }
 
-Result<std::variant<Manifest, Index>> parse_manifest(std::string_view bytes, std::string_view announced_type, std::string_view what) {
-  if (bytes.size() > kMaxManifestBytes) return fail(ErrorCode::kCorrupt, "{}: the manifest is larger than {} bytes", what, kMaxManifestBytes);
+Result<std::variant<Manifest, Index>> parse_manifest(std::string_view bytes, std::string_view announced_type,
+                                                     std::string_view what) {
+  if (bytes.size() > kMaxManifestBytes)
+    return fail(ErrorCode::kCorrupt, "{}: the manifest is larger than {} bytes", what, kMaxManifestBytes);
   TRY_ASSIGN(const Json json, parse_json(bytes, what));
   if (!json.is_object()) return fail(ErrorCode::kCorrupt, "{}: the manifest is not a JSON object", what);
   TRY_ASSIGN(const std::uint64_t version, json_get<std::uint64_t>(json, "schemaVersion", what));
-  if (version != 2) return fail(ErrorCode::kUnsupported, "{} has a manifest of schema version {}; only 2 is supported", what, version);
+  if (version != 2)
+    return fail(ErrorCode::kUnsupported, "{} has a manifest of schema version {}; only 2 is supported", what, version);
   if (json.contains("manifests") && (json.contains("layers") || json.contains("config"))) {
     return fail(ErrorCode::kCorrupt, "{} is ambiguous, a manifest and an index in one (CVE-2021-41190): refused", what);
   }
@@ -137,7 +143,8 @@ Result<std::variant<Manifest, Index>> parse_manifest(std::string_view bytes, std
   TRY_ASSIGN(const std::string inside, json_get_or(json, "mediaType", what, std::string()));
   const std::optional<Family> family = family_of(announced.empty() ? std::string_view(inside) : announced);
   if (!family) {
-    return fail(ErrorCode::kUnsupported, "{} is of type \"{}\", which is not a container image", what, announced.empty() ? inside : announced);
+    return fail(ErrorCode::kUnsupported, "{} is of type \"{}\", which is not a container image", what,
+                announced.empty() ? inside : announced);
   }
   if (!inside.empty() && family_of(inside) != family) {
     return fail(ErrorCode::kCorrupt, "{} was announced as \"{}\" and calls itself \"{}\": refused", what, announced, inside);
@@ -154,7 +161,8 @@ Result<Descriptor> select_platform(const Index& index, const Platform& platform,
     // Attestations hang in an index as images for unknown/unknown.
     if (descriptor.platform->os != "unknown") offered += (offered.empty() ? "" : ", ") + to_string(*descriptor.platform);
   }
-  return fail(ErrorCode::kNotFound, "{} has no variant for {}; it has: {}", what, to_string(platform), offered.empty() ? "none" : offered);
+  return fail(ErrorCode::kNotFound, "{} has no variant for {}; it has: {}", what, to_string(platform),
+              offered.empty() ? "none" : offered);
 }
 
 }  // namespace boxlite::image

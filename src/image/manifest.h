@@ -51,7 +51,8 @@ struct Index {
 std::vector<std::string> accepted_manifest_types();
 
 /// `announced_type` is the Content-Type or the descriptor's mediaType; `what` names the image in errors.
-Result<std::variant<Manifest, Index>> parse_manifest(std::string_view bytes, std::string_view announced_type, std::string_view what);
+Result<std::variant<Manifest, Index>> parse_manifest(std::string_view bytes, std::string_view announced_type,
+                                                     std::string_view what);
 
 /// The entry for a platform; the error lists what there is.
 Result<Descriptor> select_platform(const Index& index, const Platform& platform, std::string_view what);

@@ -78,7 +78,8 @@ Result<MergedTree::Names> MergedTree::split(std::string_view path) const {
       if (!names.empty()) names.pop_back();
       continue;
     }
-    if (name.size() > kMaxName) return fail(ErrorCode::kCorrupt, "{}: a file name is longer than {} bytes: {}…", what_, kMaxName, name.substr(0, 60));
+    if (name.size() > kMaxName)
+      return fail(ErrorCode::kCorrupt, "{}: a file name is longer than {} bytes: {}…", what_, kMaxName, name.substr(0, 60));
     names.push_back(std::move(name));
   }
   return names;
@@ -107,7 +108,8 @@ Result<void> MergedTree::apply(LayerEntry entry, std::uint64_t ordinal) {
 Result<void> MergedTree::apply_whiteout(const Names& parents, std::string_view name, const LayerEntry& entry) {
   if (name != kOpaque && name.starts_with(kAufsMetadata)) return {};
   const std::string_view hidden = name.substr(kWhiteout.size());
-  if (hidden.empty() || hidden == "." || hidden == "..") return fail(ErrorCode::kCorrupt, "{}: bad whiteout {}", what_, entry.path);
+  if (hidden.empty() || hidden == "." || hidden == "..")
+    return fail(ErrorCode::kCorrupt, "{}: bad whiteout {}", what_, entry.path);
   TRY_ASSIGN(Node * directory, find_directory(parents, false, entry));
   if (directory == nullptr) return {};
   if (name == kOpaque) {
@@ -128,7 +130,8 @@ bool MergedTree::prune_lower(Node& node) const {
 Result<void> MergedTree::apply_hard_link(Node& directory, const std::string& name, const LayerEntry& entry) {
   TRY_ASSIGN(Names target_names, split(entry.link));
   const auto missing = [&] {
-    return fail(ErrorCode::kCorrupt, "{}: {} is a hard link to {}, which is not there or a directory", what_, entry.path, entry.link);
+    return fail(ErrorCode::kCorrupt, "{}: {} is a hard link to {}, which is not there or a directory", what_, entry.path,
+                entry.link);
   };
   if (target_names.empty()) return missing();
   const std::string target_name = std::move(target_names.back());
@@ -158,7 +161,8 @@ Result<Node*> MergedTree::find_directory(const Names& parents, bool create, cons
     if (child != nullptr && child->is_directory()) {
       current = child;
     } else if (child != nullptr && child->inode->entry.type == FileType::kSymlink) {
-      if (++symlinks > kMaxSymlinks) return fail(ErrorCode::kCorrupt, "{}: too many symbolic links on the way to {}", what_, cause.path);
+      if (++symlinks > kMaxSymlinks)
+        return fail(ErrorCode::kCorrupt, "{}: too many symbolic links on the way to {}", what_, cause.path);
       const std::string& target = child->inode->entry.link;
       const std::vector<std::string> names = components(target);
       pending.insert(pending.begin(), names.begin(), names.end());
@@ -202,7 +206,8 @@ Result<Node*> MergedTree::put(Node& directory, const std::string& name, std::sha
 Result<void> MergedTree::account(std::uint64_t bytes) {
   metadata_bytes_ += bytes;
   if (metadata_bytes_ <= limits_.metadata_bytes) return {};
-  return fail(ErrorCode::kResourceExhausted, "{}: names and attributes of the image exceed {} bytes", what_, limits_.metadata_bytes);
+  return fail(ErrorCode::kResourceExhausted, "{}: names and attributes of the image exceed {} bytes", what_,
+              limits_.metadata_bytes);
 }
 
 Result<void> MergedTree::finish() {

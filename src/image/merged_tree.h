@@ -1,14 +1,14 @@
 // All layers of an image as one tree in memory: what is in it survives, where the contents are is remembered.
 //
-// Theory of operation (OCI image-spec v1.1, layer.md, "Applying Changesets"). Layers are applied lowest first, entries in order; the
-// last writer of a path wins. Whiteouts concern lower layers only, whatever their place in their layer: each node carries the layer that
-// wrote it last, and a whiteout removes the nodes of earlier ones. Nothing here touches a file system, so "escape" has no meaning: a path
-// is a list of names walked from the root; ".." at the root stays there; a symbolic link among the *parents* is followed inside the
-// tree, a bounded number of times, as containerd does in its root; the last name is never followed. A parent that is absent becomes a
-// directory (root's, 0755); a parent that is a file is replaced by one.
+// Theory of operation (OCI image-spec v1.1, layer.md, "Applying Changesets"). Layers are applied lowest first, entries in order;
+// the last writer of a path wins. Whiteouts concern lower layers only, whatever their place in their layer: each node carries the
+// layer that wrote it last, and a whiteout removes the nodes of earlier ones. Nothing here touches a file system, so "escape" has
+// no meaning: a path is a list of names walked from the root; ".." at the root stays there; a symbolic link among the *parents*
+// is followed inside the tree, a bounded number of times, as containerd does in its root; the last name is never followed. A
+// parent that is absent becomes a directory (root's, 0755); a parent that is a file is replaced by one.
 //
-// Inodes are shared: a hard link is a second name for one Inode, also across layers, and an Inode lives while a name does. Bounds: number of
-// entries, depth, bytes of metadata; without them a small layer could take all memory.
+// Inodes are shared: a hard link is a second name for one Inode, also across layers, and an Inode lives while a name does.
+// Bounds: number of entries, depth, bytes of metadata; without them a small layer could take all memory.
 #pragma once
 
 #include <cstdint>
@@ -25,16 +25,16 @@
 namespace boxlite::image {
 
 struct Inode {
-  LayerEntry entry;           // `path` is empty; `type` is never kHardLink
-  std::uint32_t layer = 0;    // where the content is: layer and entry of that layer
+  LayerEntry entry;         // `path` is empty; `type` is never kHardLink
+  std::uint32_t layer = 0;  // where the content is: layer and entry of that layer
   std::uint64_t ordinal = 0;
-  std::uint32_t links = 0;    // names; set by MergedTree::finish()
-  std::uint32_t number = 0;   // in the file system to be; the writer's
+  std::uint32_t links = 0;   // names; set by MergedTree::finish()
+  std::uint32_t number = 0;  // in the file system to be; the writer's
 };
 
 struct Node {
   std::shared_ptr<Inode> inode;
-  Node* parent = nullptr;  // nullptr: the root
+  Node* parent = nullptr;   // nullptr: the root
   std::uint32_t layer = 0;  // that wrote this name last
   std::uint32_t depth = 0;
   std::map<std::string, std::unique_ptr<Node>, std::less<>> children;  // of a directory

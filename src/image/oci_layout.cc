@@ -32,7 +32,8 @@ Result<OciLayout> OciLayout::open(const LayoutReference& reference, const Platfo
   if (!marker) return std::unexpected(marker.error());
   TRY_ASSIGN(const Json json, parse_json(*marker, reference.directory + "/oci-layout"));
   TRY_ASSIGN(const std::string version, json_get<std::string>(json, "imageLayoutVersion", reference.directory + "/oci-layout"));
-  if (!version.starts_with("1.")) return fail(ErrorCode::kUnsupported, "{} has layout version {}; 1.x is supported", reference.directory, version);
+  if (!version.starts_with("1."))
+    return fail(ErrorCode::kUnsupported, "{} has layout version {}; 1.x is supported", reference.directory, version);
   return layout;
 }
 
@@ -82,15 +83,16 @@ Result<Descriptor> OciLayout::select(const Index& index) const {
   if (candidates.manifests.empty()) return fail(ErrorCode::kNotFound, "image {} not found; tags there: {}", what, known);
   if (candidates.manifests.size() == 1) return candidates.manifests.front();
   if (all_have_platforms) return select_platform(candidates, platform_, what);
-  return fail(ErrorCode::kInvalidArgument, "{} holds several images; name one with oci:DIR:TAG. Tags there: {}", reference_.directory, known);
+  return fail(ErrorCode::kInvalidArgument, "{} holds several images; name one with oci:DIR:TAG. Tags there: {}",
+              reference_.directory, known);
 }
 
 Result<Document> OciLayout::manifest(const Descriptor& descriptor) {
   TRY_ASSIGN(std::string bytes, read_small(blob_path(descriptor.digest)));
   Digest actual = sha256(bytes);
   if (bytes.size() != descriptor.size || actual != descriptor.digest) {
-    return fail(ErrorCode::kCorrupt, "{}/{} has the wrong digest: its contents are {}", reference_.directory, blob_path(descriptor.digest),
-                actual.text());
+    return fail(ErrorCode::kCorrupt, "{}/{} has the wrong digest: its contents are {}", reference_.directory,
+                blob_path(descriptor.digest), actual.text());
   }
   return Document{.bytes = std::move(bytes), .media_type = descriptor.media_type, .digest = std::move(actual)};
 }

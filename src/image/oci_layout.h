@@ -1,7 +1,7 @@
 // An OCI image layout directory (image-spec v1.1, image-layout.md) as a source of images.
 //
-// Everything is read through the directory's descriptor and may not leave it (RESOLVE_BENEATH): a layout is somebody's files, and a
-// symbolic link in it must not make us read others.
+// Everything is read through the directory's descriptor and may not leave it (RESOLVE_BENEATH): a layout is somebody's files, and
+// a symbolic link in it must not make us read others.
 #pragma once
 
 #include <functional>
@@ -24,7 +24,8 @@ class OciLayout {
   Result<Document> top();
   Result<Document> manifest(const Descriptor& descriptor);
   /// The sink verifies.
-  Result<void> blob(const Descriptor& descriptor, const std::string& what, const std::function<Result<void>(std::span<const std::byte>)>& sink);
+  Result<void> blob(const Descriptor& descriptor, const std::string& what,
+                    const std::function<Result<void>(std::span<const std::byte>)>& sink);
 
  private:
   OciLayout(LayoutReference reference, Platform platform, UniqueFd directory)

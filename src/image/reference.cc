@@ -72,8 +72,8 @@ bool is_tag(std::string_view text) {
 Result<void> check_tag(std::string_view tag, std::string_view text) {
   if (is_tag(tag)) return {};
   return fail(ErrorCode::kInvalidArgument,
-              "image \"{}\": the tag \"{}\" is not valid (letters, digits, '_', '.', '-'; at most {}; not first '.' or '-')", text, tag,
-              kMaxTag);
+              "image \"{}\": the tag \"{}\" is not valid (letters, digits, '_', '.', '-'; at most {}; not first '.' or '-')",
+              text, tag, kMaxTag);
 }
 
 Result<Reference> parse_layout(std::string_view text) {
@@ -108,8 +108,8 @@ Result<void> check_repository(std::string_view repository, std::string_view text
       const bool upper = std::ranges::any_of(component, [](char c) { return c >= 'A' && c <= 'Z'; });
       if (upper) return fail(ErrorCode::kInvalidArgument, "image \"{}\": a repository's name must be lower case", text);
       return fail(ErrorCode::kInvalidArgument,
-                  "image \"{}\": \"{}\" is not valid in a repository's name (a-z, 0-9, single '.', '_', '__', '-' between them)", text,
-                  component);
+                  "image \"{}\": \"{}\" is not valid in a repository's name (a-z, 0-9, single '.', '_', '__', '-' between them)",
+                  text, component);
     }
     if (slash == std::string_view::npos) return {};
     rest.remove_prefix(slash + 1);
@@ -127,7 +127,8 @@ Result<Reference> parse_reference(std::string_view text) {
     TRY_ASSIGN(reference.digest, Digest::parse(rest.substr(at + 1), fmt::format("image \"{}\"", text)));
     rest = rest.substr(0, at);
   }
-  if (const std::size_t colon = rest.rfind(':'); colon != std::string_view::npos && rest.find('/', colon) == std::string_view::npos) {
+  if (const std::size_t colon = rest.rfind(':');
+      colon != std::string_view::npos && rest.find('/', colon) == std::string_view::npos) {
     reference.tag = rest.substr(colon + 1);
     rest = rest.substr(0, colon);
     TRY(check_tag(reference.tag, text));
@@ -142,13 +143,15 @@ Result<Reference> parse_reference(std::string_view text) {
     reference.registry = rest.substr(0, slash);
     rest.remove_prefix(slash + 1);
     if (!is_registry(reference.registry)) {
-      return fail(ErrorCode::kInvalidArgument, "image \"{}\": \"{}\" is not a registry (HOST or HOST:PORT)", text, reference.registry);
+      return fail(ErrorCode::kInvalidArgument, "image \"{}\": \"{}\" is not a registry (HOST or HOST:PORT)", text,
+                  reference.registry);
     }
   }
   if (reference.registry == "index.docker.io") reference.registry = kDefaultRegistry;
   TRY(check_repository(rest, text));
   reference.repository = rest;
-  if (reference.registry == kDefaultRegistry && rest.find('/') == std::string_view::npos) reference.repository = fmt::format("library/{}", rest);
+  if (reference.registry == kDefaultRegistry && rest.find('/') == std::string_view::npos)
+    reference.repository = fmt::format("library/{}", rest);
   if (reference.registry.size() + 1 + reference.repository.size() > kMaxName) {
     return fail(ErrorCode::kInvalidArgument, "image \"{}\": the name is longer than {} bytes", text, kMaxName);
   }

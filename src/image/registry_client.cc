@@ -31,7 +31,8 @@ std::string printable(std::string_view text, std::size_t limit) {
 std::string query_escape(std::string_view text) {
   std::string result;
   for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+    const bool plain =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
     if (plain) {
       result += c;
     } else {
@@ -56,12 +57,16 @@ std::string basic(const Credentials& credentials) {
 }  // namespace
 
 RegistryClient::RegistryClient(RegistryTransport& transport, RegistryReference reference, std::optional<Credentials> credentials)
-    : transport_(transport), reference_(std::move(reference)), credentials_(std::move(credentials)), name_(to_string(Reference(reference_))) {}
+    : transport_(transport),
+      reference_(std::move(reference)),
+      credentials_(std::move(credentials)),
+      name_(to_string(Reference(reference_))) {}
 
 Result<Document> RegistryClient::top() {
   TRY_ASSIGN(Document document, fetch_manifest(reference_.selector()));
   if (reference_.digest && document.digest != *reference_.digest) {
-    return fail(ErrorCode::kCorrupt, "image {}: the manifest has the wrong digest: its contents are {}", name_, document.digest.text());
+    return fail(ErrorCode::kCorrupt, "image {}: the manifest has the wrong digest: its contents are {}", name_,
+                document.digest.text());
   }
   return document;
 }
@@ -69,8 +74,8 @@ Result<Document> RegistryClient::top() {
 Result<Document> RegistryClient::manifest(const Descriptor& descriptor) {
   TRY_ASSIGN(Document document, fetch_manifest(descriptor.digest.text()));
   if (document.bytes.size() != descriptor.size || document.digest != descriptor.digest) {
-    return fail(ErrorCode::kCorrupt, "image {}: the manifest {} has the wrong digest: its contents are {}", name_, descriptor.digest.text(),
-                document.digest.text());
+    return fail(ErrorCode::kCorrupt, "image {}: the manifest {} has the wrong digest: its contents are {}", name_,
+                descriptor.digest.text(), document.digest.text());
   }
   return document;
 }
@@ -80,16 +85,20 @@ Result<Document> RegistryClient::fetch_manifest(const std::string& selector) {
   std::string accept = "Accept: ";
   for (const std::string& type : accepted_manifest_types()) accept += (accept.ends_with(' ') ? "" : ", ") + type;
   const std::string what = fmt::format("image {}", name_);
-  TRY_ASSIGN(const Reply reply, get("manifests/" + selector, {accept}, collect_into(bytes, kMaxManifestBytes, what + ": the manifest")));
+  TRY_ASSIGN(const Reply reply,
+             get("manifests/" + selector, {accept}, collect_into(bytes, kMaxManifestBytes, what + ": the manifest")));
   if (reply.response.status != kOk) return refused(reply, what);
-  if (!reply.response.complete) return fail(ErrorCode::kCorrupt, "{}: the manifest is truncated: got {} bytes", what, bytes.size());
+  if (!reply.response.complete)
+    return fail(ErrorCode::kCorrupt, "{}: the manifest is truncated: got {} bytes", what, bytes.size());
   Digest digest = sha256(bytes);
   const std::string announced = header(reply.response, "docker-content-digest");
   if (announced.starts_with("sha256:") && announced != digest.text()) {
     return fail(ErrorCode::kCorrupt, "{}: the manifest has the wrong digest: announced {}, its contents are {}", what,
                 printable(announced, 100), digest.text());
   }
-  return Document{.bytes = std::move(bytes), .media_type = printable(header(reply.response, "content-type"), 200), .digest = std::move(digest)};
+  return Document{.bytes = std::move(bytes),
+                  .media_type = printable(header(reply.response, "content-type"), 200),
+                  .digest = std::move(digest)};
 }
 
 Result<void> RegistryClient::blob(const Descriptor& descriptor, const std::string& what, const BlobSink& sink) {
@@ -122,7 +131,8 @@ Result<void> RegistryClient::connect() {
   return {};
 }
 
-Result<RegistryClient::Reply> RegistryClient::get(const std::string& path, const std::vector<std::string>& headers, const BlobSink& sink) {
+Result<RegistryClient::Reply> RegistryClient::get(const std::string& path, const std::vector<std::string>& headers,
+                                                  const BlobSink& sink) {
   TRY(connect());
   TRY_ASSIGN(Url url, parse_url(base_->text + reference_.repository + "/" + path));
   bool authorized = false;
@@ -136,12 +146,14 @@ Result<RegistryClient::Reply> RegistryClient::get(const std::string& path, const
     }
     const bool redirected = status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
     if (!redirected) return reply;
-    if (++redirects > kMaxRedirects) return fail(ErrorCode::kUnavailable, "image {}: more than {} redirects", name_, kMaxRedirects);
+    if (++redirects > kMaxRedirects)
+      return fail(ErrorCode::kUnavailable, "image {}: more than {} redirects", name_, kMaxRedirects);
     TRY_ASSIGN(url, redirect_target(url, reply.response));
   }
 }
 
-Result<RegistryClient::Reply> RegistryClient::get_once(const Url& url, const std::vector<std::string>& headers, const BlobSink& sink) {
+Result<RegistryClient::Reply> RegistryClient::get_once(const Url& url, const std::vector<std::string>& headers,
+                                                       const BlobSink& sink) {
   std::vector<std::string> all = headers;
   if (!authorization_.empty() && url.origin() == base_->origin()) all.push_back(authorization_);
   Reply reply;
@@ -205,9 +217,11 @@ Result<void> RegistryClient::fetch_token(const std::string& realm, const std::st
   const BodySink sink = [&](const HttpResponse&, std::span<const std::byte> data) { return collect(data); };
   TRY_ASSIGN(const HttpResponse response, transport_.get(url, headers, sink));
   if (response.status == kUnauthorized || response.status == 403) {
-    return fail(ErrorCode::kPermissionDenied, "registry {} refused the credentials for {}", reference_.registry, reference_.repository);
+    return fail(ErrorCode::kPermissionDenied, "registry {} refused the credentials for {}", reference_.registry,
+                reference_.repository);
   }
-  if (response.status != kOk) return fail(ErrorCode::kUnavailable, "{} ({}) answers with status {}", where, url.origin(), response.status);
+  if (response.status != kOk)
+    return fail(ErrorCode::kUnavailable, "{} ({}) answers with status {}", where, url.origin(), response.status);
   TRY_ASSIGN(const Json json, parse_json(body, where));
   TRY_ASSIGN(std::string token, json_get_or(json, "token", where, std::string()));
   if (token.empty()) {
@@ -227,10 +241,12 @@ std::unexpected<Error> RegistryClient::refused(const Reply& reply, const std::st
   if (status == 404) return fail(ErrorCode::kNotFound, "{} not found in registry {}", what, registry);
   if (status == kUnauthorized || status == 403) {
     if (credentials_) return fail(ErrorCode::kPermissionDenied, "{}: registry {} refused the credentials", what, registry);
-    return fail(ErrorCode::kPermissionDenied, "{}: registry {} wants credentials, or has no such image; log in with `docker login {}`", what,
-                registry, registry);
+    return fail(ErrorCode::kPermissionDenied,
+                "{}: registry {} wants credentials, or has no such image; log in with `docker login {}`", what, registry,
+                registry);
   }
-  if (status == 429) return fail(ErrorCode::kUnavailable, "{}: registry {} has had too many requests from here; try later", what, registry);
+  if (status == 429)
+    return fail(ErrorCode::kUnavailable, "{}: registry {} has had too many requests from here; try later", what, registry);
   return fail(ErrorCode::kUnavailable, "{}: registry {} answers with status {}{}{}", what, registry, status,
               reply.error_body.empty() ? "" : ": ", printable(reply.error_body, 200));
 }

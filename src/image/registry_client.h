@@ -54,9 +54,9 @@ class RegistryClient {
   RegistryTransport& transport_;
   RegistryReference reference_;
   std::optional<Credentials> credentials_;
-  std::string name_;            // of the image, for messages
-  std::optional<Url> base_;     // once connected
-  std::string authorization_;   // header line for base_'s origin; "" for none
+  std::string name_;           // of the image, for messages
+  std::optional<Url> base_;    // once connected
+  std::string authorization_;  // header line for base_'s origin; "" for none
 };
 
 }  // namespace boxlite::image

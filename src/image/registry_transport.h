@@ -29,8 +29,8 @@ class RegistryTransport {
  public:
   virtual ~RegistryTransport() = default;
 
-  /// `headers` are whole lines, "Accept: x". kUnsupported: the peer of an https URL does not speak TLS. kUnavailable: no connection, no
-  /// data for 60 s, or interrupted.
+  /// `headers` are whole lines, "Accept: x". kUnsupported: the peer of an https URL does not speak TLS. kUnavailable: no
+  /// connection, no data for 60 s, or interrupted.
   virtual Result<HttpResponse> get(const Url& url, const std::vector<std::string>& headers, const BodySink& sink) = 0;
 };
 

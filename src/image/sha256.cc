@@ -23,7 +23,9 @@ Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
   require(context_ && EVP_DigestInit_ex(context_of(context_), EVP_sha256(), nullptr) == 1);
 }
 
-void Sha256::update(std::span<const std::byte> data) { require(EVP_DigestUpdate(context_of(context_), data.data(), data.size()) == 1); }
+void Sha256::update(std::span<const std::byte> data) {
+  require(EVP_DigestUpdate(context_of(context_), data.data(), data.size()) == 1);
+}
 
 Digest Sha256::finish() {
   std::array<unsigned char, EVP_MAX_MD_SIZE> raw = {};

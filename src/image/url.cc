@@ -13,7 +13,8 @@ using Handle = std::unique_ptr<CURLU, decltype(&curl_url_cleanup)>;
 
 Result<std::string> part(const Handle& handle, CURLUPart which, unsigned flags, const std::string& text) {
   char* value = nullptr;
-  if (curl_url_get(handle.get(), which, &value, flags) != CURLUE_OK) return fail(ErrorCode::kInvalidArgument, "\"{}\" is not a URL", text);
+  if (curl_url_get(handle.get(), which, &value, flags) != CURLUE_OK)
+    return fail(ErrorCode::kInvalidArgument, "\"{}\" is not a URL", text);
   std::string copy = value;
   curl_free(value);
   return copy;
@@ -30,8 +31,10 @@ Result<Url> from_handle(const Handle& handle, const std::string& text) {
   TRY_ASSIGN(url.scheme, part(handle, CURLUPART_SCHEME, 0, text));
   TRY_ASSIGN(url.host, part(handle, CURLUPART_HOST, 0, text));
   TRY_ASSIGN(url.port, part(handle, CURLUPART_PORT, CURLU_DEFAULT_PORT, text));
-  std::ranges::transform(url.host, url.host.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  if (url.scheme != "https" && url.scheme != "http") return fail(ErrorCode::kInvalidArgument, "\"{}\" is not a http or https URL", text);
+  std::ranges::transform(url.host, url.host.begin(),
+                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  if (url.scheme != "https" && url.scheme != "http")
+    return fail(ErrorCode::kInvalidArgument, "\"{}\" is not a http or https URL", text);
   return url;
 }
 
