@@ -23,9 +23,11 @@ bool BlobStore::has(const Digest& digest, std::uint64_t size) const {
   return st && S_ISREG(st->st_mode) && static_cast<std::uint64_t>(st->st_size) == size;
 }
 
-Result<std::string> BlobStore::read_verified(const Digest& digest, std::size_t limit) const {
-  TRY_ASSIGN(std::string bytes, read_file(path(digest), limit));
-  if (sha256(bytes) != digest) return fail(ErrorCode::kCorrupt, "{} does not match its digest", path(digest));
+Result<void> BlobStore::sync() const { return sync_directory(directory_); }
+
+Result<std::string> read_verified(const std::string& path, const Digest& digest, std::size_t limit) {
+  TRY_ASSIGN(std::string bytes, read_file(path, limit));
+  if (sha256(bytes) != digest) return fail(ErrorCode::kCorrupt, "{} does not match its digest", path);
   return bytes;
 }
 
@@ -44,16 +46,20 @@ Result<void> BlobWriter::append(std::span<const std::byte> data) {
   return {};
 }
 
-Result<void> BlobWriter::commit() {
+Result<void> BlobWriter::verify() {
   if (received_ != expected_)
     return fail(ErrorCode::kCorrupt, "{} is truncated: got {} of {} bytes", what_, received_, expected_);
   if (const Digest actual = hash_.finish(); actual != digest_) {
     return fail(ErrorCode::kCorrupt, "{} has the wrong digest: its contents are {}", what_, actual.text());
   }
   TRY(sys::fsync(fd_.get(), temporary_));
+  fd_.reset();
+  return {};
+}
+
+Result<void> BlobWriter::publish() const {
   FAILPOINT("image.blob.commit");
-  TRY(sys::rename(temporary_, target_));
-  return sync_directory(target_.substr(0, target_.rfind('/')));
+  return sys::rename(temporary_, target_);
 }
 
 }  // namespace boxlite::image

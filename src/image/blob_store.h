@@ -24,15 +24,18 @@ class BlobStore {
   /// Is it there, with this length? A file of another length counts as absent, and fetching it replaces it.
   bool has(const Digest& digest, std::uint64_t size) const;
 
-  /// Contents whose digest was verified again, for what is about to be parsed. kCorrupt when they do not match.
-  Result<std::string> read_verified(const Digest& digest, std::size_t limit) const;
+  /// Makes the appearance of published blobs durable.
+  Result<void> sync() const;
 
  private:
   explicit BlobStore(std::string directory) : directory_(std::move(directory)) {}
   std::string directory_;
 };
 
-/// One blob on its way into the store.
+/// Contents whose digest was verified again, for what is about to be parsed. kCorrupt when they do not match.
+Result<std::string> read_verified(const std::string& path, const Digest& digest, std::size_t limit);
+
+/// One blob on its way into the store: append, verify, publish. Between the last two it can be used where it is.
 class BlobWriter {
  public:
   /// `what` is what messages call it: "layer sha256:…".
@@ -43,8 +46,14 @@ class BlobWriter {
   Result<void> append(std::span<const std::byte> data);
   std::uint64_t size() const { return received_; }
 
-  /// Compares length and digest, syncs, renames. Without it nothing gets into the store.
-  Result<void> commit();
+  /// All bytes have come: compares length and digest, syncs.
+  Result<void> verify();
+  /// Renames it into the store. Only after verify().
+  Result<void> publish() const;
+
+  const Digest& digest() const { return digest_; }
+  /// In the job's directory.
+  const std::string& path() const { return temporary_; }
 
  private:
   BlobWriter(std::string temporary, std::string target, Digest digest, std::uint64_t size, std::string what, UniqueFd fd)

@@ -19,7 +19,8 @@ class BlobStoreTest : public ::testing::Test {
   Result<void> put(const std::string& data, const Digest& digest, std::uint64_t size) {
     TRY_ASSIGN(BlobWriter writer, BlobWriter::create(store_, tmp_, digest, size, "layer x"));
     TRY(writer.append(std::as_bytes(std::span(data))));
-    return writer.commit();
+    TRY(writer.verify());
+    return writer.publish();
   }
 
   TempDir home_ = *TempDir::create("/tmp", "boxlite-blob-test-");
@@ -31,7 +32,7 @@ TEST_F(BlobStoreTest, ABlobAppearsOnlyVerified) {
   ASSERT_TRUE(put("data", sha256("data"), 4));
   EXPECT_TRUE(store_.has(sha256("data"), 4));
   EXPECT_FALSE(store_.has(sha256("data"), 5));
-  EXPECT_EQ(*store_.read_verified(sha256("data"), 100), "data");
+  EXPECT_EQ(*read_verified(store_.path(sha256("data")), sha256("data"), 100), "data");
   EXPECT_EQ(sys::stat(store_.path(sha256("data")))->st_mode & 07777, 0600U);
 }
 
@@ -52,9 +53,9 @@ TEST_F(BlobStoreTest, TooFewAndTooManyBytesAreRefused) {
 TEST_F(BlobStoreTest, ABlobThatRottedIsNotRead) {
   ASSERT_TRUE(put("data", sha256("data"), 4));
   ASSERT_TRUE(write_file_volatile(store_.path(sha256("data")), "evil", 0600));
-  EXPECT_FALSE(store_.read_verified(sha256("data"), 100));
+  EXPECT_FALSE(read_verified(store_.path(sha256("data")), sha256("data"), 100));
   ASSERT_TRUE(put("data", sha256("data"), 4));
-  EXPECT_TRUE(store_.read_verified(sha256("data"), 100));
+  EXPECT_TRUE(read_verified(store_.path(sha256("data")), sha256("data"), 100));
 }
 
 TEST(Sha256Test, KnownAnswers) {

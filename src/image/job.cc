@@ -1,7 +1,8 @@
 // Theory of operation. A job leaves two kinds of files, and both appear complete by one rename: blobs in the content store and
-// the base disk in <home>/bases. All else is in the job's directory, which goes with it. So a job may be killed at any point and
-// run again, and any number of jobs may run at once. A base that exists is never replaced: overlays depend on its very blocks, so
-// the second of two jobs that built the same image drops its own.
+// the base disk in <home>/bases. Until everything is fetched, verified and built they stay in the job's directory, which goes
+// with the job: a job that fails leaves nothing. It may be killed at any point and run again, and any number of jobs may run at
+// once. A base that exists is never replaced: overlays depend on its very blocks, so the second of two jobs that built the same
+// image drops its own.
 #include "image/job.h"
 
 #include <fcntl.h>
@@ -9,8 +10,10 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <optional>
 #include <variant>
+#include <vector>
 
 #include "base/failpoint.h"
 #include "base/file.h"
@@ -49,8 +52,10 @@ class Job {
   Result<void> fetch(Source& source, const Descriptor& descriptor, const std::string& what);
   Result<void> keep(const Document& document);
   Result<ConfigDocument> fetch_config(Source& source, const Descriptor& descriptor);
-  Result<std::uint64_t> provide_base(const Manifest& manifest, const ConfigDocument& config);
+  Result<std::string> build_base(const Manifest& manifest, const ConfigDocument& config);
+  Result<void> publish_blobs() const;
   Result<void> commit_base(const std::string& built, const std::string& target) const;
+  std::string local_path(const Digest& digest) const;
 
   const JobRequest& request_;
   Reference reference_;
@@ -60,6 +65,7 @@ class Job {
   JobMonitor& monitor_;
   std::string name_;
   std::unique_ptr<CurlTransport> transport_;
+  std::vector<BlobWriter> fetched_;  // verified, not yet in the store
 };
 
 std::string layer_name(const Descriptor& layer) { return "layer " + layer.digest.text(); }
@@ -94,8 +100,13 @@ Result<std::pair<Document, Manifest>> Job::resolve(Source& source) const {
   return fail(ErrorCode::kCorrupt, "{}: indexes are nested too deeply", name_);
 }
 
+std::string Job::local_path(const Digest& digest) const {
+  const auto it = std::ranges::find(fetched_, digest, &BlobWriter::digest);
+  return it == fetched_.end() ? store_.path(digest) : it->path();
+}
+
 Result<void> Job::fetch(Source& source, const Descriptor& descriptor, const std::string& what) {
-  if (store_.has(descriptor.digest, descriptor.size)) return {};
+  if (std::ranges::find(fetched_, descriptor.digest, &BlobWriter::digest) != fetched_.end()) return {};
   TRY_ASSIGN(BlobWriter writer, BlobWriter::create(store_, directory_.path(), descriptor.digest, descriptor.size,
                                                    fmt::format("{}: {}", name_, what)));
   const BlobSink sink = [&](std::span<const std::byte> data) -> Result<void> {
@@ -103,24 +114,32 @@ Result<void> Job::fetch(Source& source, const Descriptor& descriptor, const std:
     return monitor_.step(what, writer.size(), descriptor.size);
   };
   TRY(std::visit([&](auto& s) { return s.blob(descriptor, what, sink); }, source));
-  return writer.commit();
+  TRY(writer.verify());
+  fetched_.push_back(std::move(writer));
+  return {};
 }
 
 Result<void> Job::keep(const Document& document) {
   if (store_.has(document.digest, document.bytes.size())) return {};
   TRY_ASSIGN(BlobWriter writer, BlobWriter::create(store_, directory_.path(), document.digest, document.bytes.size(), name_));
   TRY(writer.append(std::as_bytes(std::span(document.bytes))));
-  return writer.commit();
+  TRY(writer.verify());
+  fetched_.push_back(std::move(writer));
+  return {};
 }
 
 Result<ConfigDocument> Job::fetch_config(Source& source, const Descriptor& descriptor) {
-  if (descriptor.size > kMaxConfigBytes)
+  if (descriptor.size > kMaxConfigBytes) {
     return fail(ErrorCode::kCorrupt, "{}: the configuration is larger than {} bytes", name_, kMaxConfigBytes);
+  }
   // A kept copy that has rotted is fetched again.
-  if (!store_.read_verified(descriptor.digest, kMaxConfigBytes)) TRY(sys::unlink(store_.path(descriptor.digest)));
-  TRY(fetch(source, descriptor, "configuration " + descriptor.digest.text()));
-  TRY_ASSIGN(const std::string bytes, store_.read_verified(descriptor.digest, kMaxConfigBytes));
-  TRY_ASSIGN(ConfigDocument config, parse_image_config(bytes, name_));
+  auto bytes = read_verified(store_.path(descriptor.digest), descriptor.digest, kMaxConfigBytes);
+  if (!bytes) {
+    TRY(fetch(source, descriptor, "configuration " + descriptor.digest.text()));
+    bytes = read_verified(local_path(descriptor.digest), descriptor.digest, kMaxConfigBytes);
+  }
+  if (!bytes) return std::unexpected(bytes.error());
+  TRY_ASSIGN(ConfigDocument config, parse_image_config(*bytes, name_));
   if (config.platform.os != platform_.os || config.platform.architecture != platform_.architecture) {
     return fail(ErrorCode::kNotFound, "{} has no variant for {}; it has: {}", name_, to_string(platform_),
                 to_string(config.platform));
@@ -128,26 +147,26 @@ Result<ConfigDocument> Job::fetch_config(Source& source, const Descriptor& descr
   return config;
 }
 
-Result<std::uint64_t> Job::provide_base(const Manifest& manifest, const ConfigDocument& config) {
-  TRY(ensure_directory(request_.home + "/bases", 0700));
-  const std::string target = fmt::format("{}/bases/{}", request_.home, base_file_name(manifest.config.digest.text()));
-  if (!sys::stat(target)) {
-    BaseDiskSpec spec{.image = name_,
-                      .image_id = manifest.config.digest,
-                      .layers = {},
-                      .disk_bytes = request_.disk_bytes,
-                      .max_unpacked_bytes = request_.max_unpacked_bytes};
-    for (std::size_t i = 0; i < manifest.layers.size(); ++i) {
-      const Descriptor& layer = manifest.layers.at(i);
-      spec.layers.push_back({.path = store_.path(layer.digest),
-                             .what = fmt::format("{}: {}", name_, layer_name(layer)),
-                             .diff_id = config.diff_ids.at(i)});
-    }
-    const std::string built = directory_.path() + "/base.ext4";
-    TRY(build_base_disk(spec, built, monitor_));
-    TRY(commit_base(built, target));
+Result<std::string> Job::build_base(const Manifest& manifest, const ConfigDocument& config) {
+  BaseDiskSpec spec{.image = name_,
+                    .image_id = manifest.config.digest,
+                    .layers = {},
+                    .disk_bytes = request_.disk_bytes,
+                    .max_unpacked_bytes = request_.max_unpacked_bytes};
+  for (std::size_t i = 0; i < manifest.layers.size(); ++i) {
+    const Descriptor& layer = manifest.layers.at(i);
+    spec.layers.push_back({.path = local_path(layer.digest),
+                           .what = fmt::format("{}: {}", name_, layer_name(layer)),
+                           .diff_id = config.diff_ids.at(i)});
   }
-  return ext4_content_bytes(target);
+  std::string built = directory_.path() + "/base.ext4";
+  TRY(build_base_disk(spec, built, monitor_));
+  return built;
+}
+
+Result<void> Job::publish_blobs() const {
+  for (const BlobWriter& blob : fetched_) TRY(blob.publish());
+  return fetched_.empty() ? Result<void>() : store_.sync();
 }
 
 Result<void> Job::commit_base(const std::string& built, const std::string& target) const {
@@ -177,8 +196,19 @@ Result<ImageInfo> Job::run() {
       return fail(ErrorCode::kResourceExhausted, "{}: the image unpacks to more than is allowed", name_);
     image.layers.push_back(layer.digest.text());
   }
-  for (const Descriptor& layer : manifest.layers) TRY(fetch(source, layer, layer_name(layer)));
-  TRY_ASSIGN(image.unpacked_bytes, provide_base(manifest, config));
+  for (const Descriptor& layer : manifest.layers) {
+    if (!store_.has(layer.digest, layer.size)) TRY(fetch(source, layer, layer_name(layer)));
+  }
+  TRY(ensure_directory(request_.home + "/bases", 0700));
+  const std::string base = fmt::format("{}/bases/{}", request_.home, base_file_name(manifest.config.digest.text()));
+  if (sys::stat(base)) {
+    TRY(publish_blobs());
+  } else {
+    TRY_ASSIGN(const std::string built, build_base(manifest, config));
+    TRY(publish_blobs());
+    TRY(commit_base(built, base));
+  }
+  TRY_ASSIGN(image.unpacked_bytes, ext4_content_bytes(base));
   image.reference = to_string(reference_);
   image.id = manifest.config.digest.text();
   image.manifest_digest = document.digest.text();
