@@ -1,0 +1,179 @@
+// Every command is a process of its own (test_home.h); kill9 ends it at a failpoint.
+#include "runtime/removal.h"
+
+#include <signal.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/ofd_lock.h"
+#include "runtime/lease.h"
+#include "runtime/test_home.h"
+
+namespace boxlite {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::StartsWith;
+
+TEST(RemovalTest, NothingOfARemovedBoxStays) {
+  const TestHome home;
+  home.create("web", {"run"});
+  EXPECT_TRUE(home.run({"rm", "web"}).ok());
+  EXPECT_THAT(home.box_files(), IsEmpty());
+  EXPECT_THAT(home.rows(), IsEmpty());
+  EXPECT_THAT(home.run({"rm", "web"}).output, HasSubstr("no box named web"));
+}
+
+class RemovalKilledTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(RemovalKilledTest, IsFinishedByTheSameCommandGivenAgain) {
+  const TestHome home;
+  const std::string id = home.create("web", {"run"});
+  EXPECT_EQ(home.run({"rm", "web"}, std::string(GetParam()) + "=kill9").status.signal, SIGKILL);
+  (void)home.run({"rm", "web"});  // after the row is gone the name is not found: see the next test
+  EXPECT_THAT(home.rows(), IsEmpty());
+  home.create("other", {"run"});
+  EXPECT_TRUE(home.run({"rm", "other"}).ok());
+  EXPECT_THAT(home.box_files(), IsEmpty());
+}
+
+TEST_P(RemovalKilledTest, IsFinishedByTheNextCreationAndTheNameIsFree) {
+  const TestHome home;
+  const std::string id = home.create("web", {"run"});
+  EXPECT_EQ(home.run({"rm", "web"}, std::string(GetParam()) + "=kill9").status.signal, SIGKILL);
+  const std::string second = home.create("web", {"run"});
+  EXPECT_NE(second, id);
+  for (const std::string& file : home.box_files()) EXPECT_THAT(file, testing::Not(HasSubstr(id)));
+}
+
+TEST_P(RemovalKilledTest, AStartMeanwhileFinishesTheRemovalInsteadOfStarting) {
+  const TestHome home;
+  const std::string id = home.create("web", {"run"});
+  EXPECT_EQ(home.run({"rm", "web"}, std::string(GetParam()) + "=kill9").status.signal, SIGKILL);
+  EXPECT_FALSE(home.run({"start", id}).ok());
+  EXPECT_FALSE(probe_lease(home.paths(), id)->held);
+  EXPECT_THAT(home.rows(), IsEmpty());
+}
+
+INSTANTIATE_TEST_SUITE_P(AtEveryStep, RemovalKilledTest,
+                         testing::Values("remove.intent", "remove.rename", "remove.row", "remove.files"),
+                         [](const auto& instance) { return std::string(instance.param).replace(6, 1, "_"); });
+
+TEST(RemovalTest, AnInterruptedRemovalIsToldByStatus) {
+  const TestHome home;
+  home.create("web", {"run"});
+  (void)home.run({"rm", "web"}, "remove.rename=kill9");
+  EXPECT_EQ(home.status("web"), "failed: its removal was interrupted; `boxlite rm web` finishes it");
+}
+
+TEST(RemovalTest, ARunningBoxIsRefusedWithoutForceAndGoesWithIt) {
+  const TestHome home;
+  const std::string id = home.create("web", {"run"});
+  ASSERT_TRUE(home.run({"start", "web"}).ok());
+  const CommandResult refused = home.run({"rm", "web"});
+  EXPECT_FALSE(refused.ok());
+  EXPECT_THAT(refused.output, HasSubstr("boxlite rm -f web"));
+  EXPECT_EQ(home.status("web"), "running");
+  const UniqueFd shim = home.shim(id);
+  EXPECT_TRUE(home.run({"rm-f", "web"}).ok());
+  EXPECT_TRUE(*wait_process_end(shim.get(), std::chrono::milliseconds(0)));
+  EXPECT_THAT(home.box_files(), IsEmpty());
+}
+
+TEST(RemovalTest, AStoppedShimIsRemovedByForce) {
+  const TestHome home;
+  const std::string id = home.create("web", {"run"});
+  ASSERT_TRUE(home.run({"start", "web"}).ok());
+  const UniqueFd shim = home.shim(id);
+  ASSERT_TRUE(signal_process(shim.get(), SIGSTOP));
+  ASSERT_TRUE(eventually([&] { return home.status("web").starts_with("unresponsive"); }));
+  EXPECT_TRUE(home.run({"rm-f", "web"}).ok());
+  EXPECT_THAT(home.box_files(), IsEmpty());
+}
+
+TEST(RemovalTest, WaitsForTheLastProcessOfTheVm) {
+  const TestHome home;
+  const std::string id = home.create("web", {"run"});
+  auto vm = OfdLock::try_acquire(home.paths().vm_lock(id));
+  ASSERT_TRUE(*vm);
+  ChildProcess removal = home.launch({"rm", "web"});
+  ASSERT_TRUE(eventually([&] { return *OfdLock::held(home.paths().lease(id)); }));
+  EXPECT_FALSE(*removal.try_wait());
+  EXPECT_TRUE(std::filesystem::exists(home.paths().box(id)));
+  (*vm)->release();
+  EXPECT_EQ(removal.wait()->code, 0);
+  EXPECT_THAT(home.box_files(), IsEmpty());
+}
+
+TEST(RemovalTest, ABoxThatRemovesItselfLeavesNothingAndItsExitCodeReachesTheWaiter) {
+  const TestHome home;
+  home.create("web", {"run"}, true);
+  ASSERT_TRUE(home.run({"start", "web"}).ok());
+  sys::Pipe output = *sys::pipe();
+  ChildProcess waiter = home.launch({"wait", "web"}, output.write_end.get());
+  output.write_end.reset();
+  EXPECT_TRUE(home.run({"stop", "web", "10"}).ok());
+  EXPECT_EQ(waiter.wait()->code, 0);
+  std::array<std::byte, 16> text = {};
+  EXPECT_EQ(*sys::read_full(output.read_end.get(), text), 2U);
+  EXPECT_EQ(text[0], std::byte{'7'});
+  EXPECT_THAT(home.box_files(), IsEmpty());
+}
+
+class CreationKilledTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(CreationKilledTest, LeavesAWholeBoxOrNothingAfterTheNextCommand) {
+  const TestHome home;
+  const bool has_row = std::string_view(GetParam()) == "create.row";
+  EXPECT_EQ(home.run({"create", "web", "run"}, std::string(GetParam()) + "=kill9").status.signal, SIGKILL);
+  EXPECT_EQ(home.rows().size(), has_row ? 1U : 0U);
+  if (has_row) {
+    EXPECT_EQ(home.status("web"), "created");
+    EXPECT_TRUE(home.run({"start", "web"}).ok());
+    EXPECT_TRUE(home.run({"rm-f", "web"}).ok());
+  }
+  home.create("other", {"run"});
+  EXPECT_TRUE(home.run({"rm", "other"}).ok());
+  EXPECT_THAT(home.box_files(), IsEmpty());
+}
+
+INSTANTIATE_TEST_SUITE_P(AtEveryStep, CreationKilledTest, testing::Values("create.dir", "create.row"),
+                         [](const auto& instance) { return std::string(instance.param).replace(6, 1, "_"); });
+
+TEST(SweepTest, ACreationThatIsStillAtWorkIsLeftAlone) {
+  const TestHome home;
+  ChildProcess creation = home.launch({"create", "web", "run"}, -1, "create.dir=stop");
+  ASSERT_TRUE(eventually([&] { return !std::filesystem::is_empty(home.paths().boxes()); }));
+  home.create("other", {"run"});
+  ASSERT_TRUE(creation.kill(SIGCONT));
+  EXPECT_EQ(creation.wait()->code, 0);
+  EXPECT_EQ(home.status("web"), "created");
+  EXPECT_TRUE(home.run({"start", "web"}).ok()) << "its directory is whole";
+  EXPECT_TRUE(home.run({"rm-f", "web"}).ok());
+}
+
+TEST(CreateTest, TheSecretIsInItsFileAloneAndThatIsTheOwners) {
+  const TestHome home;
+  const std::string id = home.create("web", {"run"});
+  int found = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(home.paths().home())) {
+    if (!entry.is_regular_file()) continue;
+    const std::string content = *read_file(entry.path(), 64 << 20);
+    if (!content.contains("canary-value")) continue;
+    ++found;
+    EXPECT_EQ(entry.path(), home.paths().secrets(id));
+    EXPECT_EQ(sys::stat(entry.path())->st_mode & 07777U, 0600U);
+  }
+  EXPECT_EQ(found, 1);
+}
+
+TEST(CreateTest, AnErrorHalfWayLeavesNothing) {
+  const TestHome home;
+  EXPECT_FALSE(home.run({"create", "web", "run"}, "create.dir=error").ok());
+  EXPECT_THAT(home.box_files(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace boxlite
