@@ -29,7 +29,8 @@ Result<BoxOptions> BoxFlags::options(const FlagSet& flags, const std::vector<std
   if (result.image.empty()) return flags.usage_error("the IMAGE is empty");
   result.command = command_after_separator({operands.begin() + 1, operands.end()});
   if (name_) {
-    if (name_->empty()) return fail(ErrorCode::kInvalidArgument, "--name \"\": a name must not be empty; leave the flag out to get one");
+    if (name_->empty())
+      return fail(ErrorCode::kInvalidArgument, "--name \"\": a name must not be empty; leave the flag out to get one");
     result.name = *name_;
   }
   if (entrypoint_) {

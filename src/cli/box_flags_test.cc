@@ -31,8 +31,9 @@ TEST(BoxFlagsTest, WithoutFlagsTheDefaultsOfTheLibraryHold) {
 }
 
 TEST(BoxFlagsTest, EveryFlagReachesItsOption) {
-  const auto options = parse({"-it", "--rm", "--privileged", "--name", "web", "-e", "A=1", "-w", "/srv", "-u", "1:2", "--cpus", "2",
-                              "-m", "1g", "--disk-size", "20g", "--entrypoint", "/bin/sh", "alpine", "-c", "true"});
+  const auto options = parse({"-it",  "--rm",         "--privileged", "--name", "web", "-e",  "A=1", "-w",
+                              "/srv", "-u",           "1:2",          "--cpus", "2",   "-m",  "1g",  "--disk-size",
+                              "20g",  "--entrypoint", "/bin/sh",      "alpine", "-c",  "true"});
   ASSERT_TRUE(options) << options.error().message();
   EXPECT_TRUE(options->tty && options->open_stdin && options->auto_remove && options->privileged);
   EXPECT_EQ(options->name, "web");
@@ -53,9 +54,7 @@ TEST(BoxFlagsTest, AnEmptyEntrypointDropsTheImagesOwn) {
   EXPECT_THAT(*options->entrypoint, IsEmpty());
 }
 
-TEST(BoxFlagsTest, MemoryIsRoundedUpToWholeMebibytes) {
-  EXPECT_EQ(parse({"-m", "209715201", "alpine"})->memory_mib, 201u);
-}
+TEST(BoxFlagsTest, MemoryIsRoundedUpToWholeMebibytes) { EXPECT_EQ(parse({"-m", "209715201", "alpine"})->memory_mib, 201u); }
 
 TEST(BoxFlagsTest, OneSeparatorMayStandBeforeTheCommand) {
   EXPECT_THAT(parse({"alpine", "--", "ls", "-l"})->command, ElementsAre("ls", "-l"));

@@ -10,8 +10,8 @@
 
 namespace boxlite::cli {
 
-/// Calls `action` for each box in turn. An error is printed at once and does not keep the others from their turn; the result is the
-/// exit status. `action` prints what the verb prints.
+/// Calls `action` for each box in turn. An error is printed at once and does not keep the others from their turn; the result is
+/// the exit status. `action` prints what the verb prints.
 Result<int> for_each_box(const Runtime& runtime, const std::vector<std::string>& references,
                          const std::function<Result<void>(Box& box, const std::string& reference)>& action);
 

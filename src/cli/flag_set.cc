@@ -38,7 +38,8 @@ FlagSet::FlagSet(Invocation& invocation, std::string verb, std::string usage, st
       app_(std::make_unique<CLI::App>(std::move(summary), "boxlite")) {
   app_->formatter(std::make_shared<UsageFormatter>(usage_));
   app_->set_help_flag(verb_.empty() ? "-h,--help" : "--help", "Show this help");
-  const auto global = [this](const std::string& name, const std::string& placeholder, std::string& target, const std::string& help) {
+  const auto global = [this](const std::string& name, const std::string& placeholder, std::string& target,
+                             const std::string& help) {
     CLI::Option* option = app_->add_option(name, help)->type_name(placeholder);
     option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->group("Global options");
     setters_.push_back([option, &target] {
@@ -46,7 +47,8 @@ FlagSet::FlagSet(Invocation& invocation, std::string verb, std::string usage, st
     });
   };
   global("--home", "DIR", invocation.runtime.home, "Where boxes and images are kept (default $BOXLITE_HOME, else ~/.boxlite)");
-  global("--accel", "kvm|tcg", invocation.runtime.accelerator, "Force the accelerator of boxes started now (default: proven once per boot)");
+  global("--accel", "kvm|tcg", invocation.runtime.accelerator,
+         "Force the accelerator of boxes started now (default: proven once per boot)");
 }
 
 FlagSet::~FlagSet() = default;
@@ -173,7 +175,8 @@ std::unexpected<Error> FlagSet::usage_error(const std::string& what) const {
 
 Result<void> require_json(const std::optional<std::string>& format) {
   if (!format || *format == "json") return {};
-  return fail(ErrorCode::kInvalidArgument, "--format {}: only json is known; use --format json, or leave it out for a table", *format);
+  return fail(ErrorCode::kInvalidArgument, "--format {}: only json is known; use --format json, or leave it out for a table",
+              *format);
 }
 
 }  // namespace boxlite::cli

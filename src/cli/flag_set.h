@@ -2,8 +2,8 @@
 //
 // CLI11 keeps the table of flags and writes the help; the walk over the arguments is ours, because two of docker's rules are not
 // in CLI11: the flags of run, create and exec end at the first operand, so that a command's own flags pass through untouched, and
-// `--entrypoint=` is a flag with an empty value (CLI11 2.1 would take the next argument, the image, for its value). An unknown flag
-// is an error that names it; nothing is accepted and ignored.
+// `--entrypoint=` is a flag with an empty value (CLI11 2.1 would take the next argument, the image, for its value). An unknown
+// flag is an error that names it; nothing is accepted and ignored.
 #pragma once
 
 #include <functional>
@@ -29,13 +29,16 @@ enum class Operands {
 
 class FlagSet {
  public:
-  /// `verb` is "" for the flags before the verb. `usage` is what follows "boxlite VERB" in the help. --home and --accel are in every set.
+  /// `verb` is "" for the flags before the verb. `usage` is what follows "boxlite VERB" in the help. --home and --accel are in
+  /// every set.
   FlagSet(Invocation& invocation, std::string verb, std::string usage, std::string summary);
   ~FlagSet();
 
-  // `names` is "-d,--detach"; a long one is always there. Targets must outlive parse(); they keep their value when the flag is not given, the last one wins.
+  // `names` is "-d,--detach"; a long one is always there. Targets must outlive parse(); they keep their value when the flag is
+  // not given, the last one wins.
   void flag(const std::string& names, bool& target, const std::string& help);
-  void value(const std::string& names, const std::string& placeholder, std::optional<std::string>& target, const std::string& help);
+  void value(const std::string& names, const std::string& placeholder, std::optional<std::string>& target,
+             const std::string& help);
   void list(const std::string& names, const std::string& placeholder, std::vector<std::string>& target, const std::string& help);
   /// A text after the flags in the help.
   void footer(const std::string& text);

@@ -18,7 +18,9 @@ std::size_t width_of(std::string_view text) {
   return static_cast<std::size_t>(std::ranges::count_if(text, [](char c) { return !continues_character(c); }));
 }
 
-std::string count(std::int64_t number, std::string_view unit) { return fmt::format("{} {}{}", number, unit, number == 1 ? "" : "s"); }
+std::string count(std::int64_t number, std::string_view unit) {
+  return fmt::format("{} {}{}", number, unit, number == 1 ? "" : "s");
+}
 
 }  // namespace
 
@@ -43,7 +45,8 @@ std::optional<Time> parse_time(std::string_view text) {
   int year = 0;
   unsigned month = 0, day = 0, hour = 0, minute = 0, second = 0;
   int used = 0;
-  if (std::sscanf(copy.c_str(), "%4d-%2u-%2uT%2u:%2u:%2u%n", &year, &month, &day, &hour, &minute, &second, &used) != 6) return std::nullopt;
+  if (std::sscanf(copy.c_str(), "%4d-%2u-%2uT%2u:%2u:%2u%n", &year, &month, &day, &hour, &minute, &second, &used) != 6)
+    return std::nullopt;
   const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(month), std::chrono::day(day)};
   if (!date.ok() || hour > 23 || minute > 59 || second > 60) return std::nullopt;
 
@@ -51,7 +54,8 @@ std::optional<Time> parse_time(std::string_view text) {
   std::int64_t nanoseconds = 0;
   if (rest.starts_with('.')) {
     rest.remove_prefix(1);
-    for (std::int64_t scale = 100'000'000; !rest.empty() && rest[0] >= '0' && rest[0] <= '9'; rest.remove_prefix(1), scale /= 10) {
+    for (std::int64_t scale = 100'000'000; !rest.empty() && rest[0] >= '0' && rest[0] <= '9';
+         rest.remove_prefix(1), scale /= 10) {
       nanoseconds += scale * (rest[0] - '0');
     }
   }

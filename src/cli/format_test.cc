@@ -37,8 +37,8 @@ TEST(ParseTimeTest, ReadsFractionsAndOffsets) {
 }
 
 TEST(ParseTimeTest, RefusesWhatIsNoTime) {
-  for (const char* bad : {"", "now", "2026-11-24", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", "2026-11-24T05:46:33", "2026-11-24T25:00:00Z",
-                          "2026-11-24T05:46:33Zjunk", "2026-11-24T05:46:33*02:00"}) {
+  for (const char* bad : {"", "now", "2026-11-24", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", "2026-11-24T05:46:33",
+                          "2026-11-24T25:00:00Z", "2026-11-24T05:46:33Zjunk", "2026-11-24T05:46:33*02:00"}) {
     EXPECT_FALSE(parse_time(bad)) << bad;
   }
 }
@@ -101,7 +101,9 @@ TEST(FamiliarReferenceTest, LeavesDockersHubOut) {
 TEST(OneLineTest, ControlCharactersAreShownAndTextIsKept) {
   EXPECT_EQ(one_line("a\nb\tc\x7f"), "a\\x0ab\\x09c\\x7f");
   EXPECT_EQ(one_line("\x1b]0;title\x07"), "\\x1b]0;title\\x07");
-  EXPECT_EQ(one_line("\xc2\x9b" "31m"), "\\x9b31m");
+  EXPECT_EQ(one_line("\xc2\x9b"
+                     "31m"),
+            "\\x9b31m");
   EXPECT_EQ(one_line("größe …"), "größe …");
 }
 

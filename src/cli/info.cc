@@ -20,15 +20,16 @@ Result<int> verb_info(Invocation& invocation) {
     TRY(print_json(host_json(host)));
     return 0;
   }
-  TRY(print(fmt::format("Version:      {}\n"
-                        "Home:         {}\n"
-                        "Accelerator:  {} ({})\n"
-                        "Isolation:    {}\n"
-                        "QEMU:         {}\n"
-                        "Boxes:        {}, {} running\n"
-                        "Images:       {}\n",
-                        host.version, one_line(host.home), host.accelerator, one_line(host.accelerator_reason), one_line(host.isolation),
-                        one_line(host.qemu_version), host.boxes_total, host.boxes_running, host.images)));
+  TRY(print(
+      fmt::format("Version:      {}\n"
+                  "Home:         {}\n"
+                  "Accelerator:  {} ({})\n"
+                  "Isolation:    {}\n"
+                  "QEMU:         {}\n"
+                  "Boxes:        {}, {} running\n"
+                  "Images:       {}\n",
+                  host.version, one_line(host.home), host.accelerator, one_line(host.accelerator_reason),
+                  one_line(host.isolation), one_line(host.qemu_version), host.boxes_total, host.boxes_running, host.images)));
   return 0;
 }
 

@@ -1,7 +1,7 @@
 // boxlite inspect: everything about boxes, as JSON.
+#include "cli/box_json.h"
 #include "cli/each_box.h"
 #include "cli/output.h"
-#include "cli/box_json.h"
 
 namespace boxlite::cli {
 
@@ -14,10 +14,10 @@ Result<int> verb_inspect(Invocation& invocation) {
   TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
   Json boxes = Json::array();
   TRY_ASSIGN(const int status, for_each_box(runtime, *operands, [&boxes](Box& box, const std::string&) -> Result<void> {
-    TRY_ASSIGN(const BoxInfo info, box.info());
-    boxes.push_back(detail_json(info));
-    return {};
-  }));
+               TRY_ASSIGN(const BoxInfo info, box.info());
+               boxes.push_back(detail_json(info));
+               return {};
+             }));
   TRY(print_json(boxes));
   return status;
 }

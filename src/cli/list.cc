@@ -37,8 +37,8 @@ Result<std::string> table_of(const Runtime& runtime, const std::vector<BoxInfo>&
   Table table({"BOX ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"});
   for (const BoxInfo& box : boxes) {
     const std::string command = truncate(command_text(main_command(box, images)), kCommandWidth);
-    table.add({box.id, familiar_reference(box.image), "\"" + command + "\"", human_age(box.created_at, now), status_text(box, now),
-               one_line(box.name)});
+    table.add({box.id, familiar_reference(box.image), "\"" + command + "\"", human_age(box.created_at, now),
+               status_text(box, now), one_line(box.name)});
   }
   return table.text();
 }

@@ -1,6 +1,6 @@
-// The boxlite command line. Theory of operation: flags before the verb, then one lookup in the table below, then the verb's function;
-// only that verb's flags are ever built, so that `boxlite ls` starts as fast as the loader allows. A verb returns its exit status or
-// an Error, which is printed here and nowhere else, as one line.
+// The boxlite command line. Theory of operation: flags before the verb, then one lookup in the table below, then the verb's
+// function; only that verb's flags are ever built, so that `boxlite ls` starts as fast as the loader allows. A verb returns its
+// exit status or an Error, which is printed here and nowhere else, as one line.
 #include <csignal>
 
 #include <algorithm>

@@ -22,7 +22,7 @@ constexpr std::size_t kInputChunk = 32 * 1024;
 constexpr int kInterruptsToLeave = 3;
 
 bool is_regular_file(int fd) {
-  struct stat status {};
+  struct stat status{};
   return ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
 }
 
@@ -64,7 +64,8 @@ class Pump {
 };
 
 Result<PumpEnd> Pump::run() {
-  if (const auto now = window_size(); options_.tty && now && now != options_.window) (void)session_.resize(now->rows, now->columns);
+  if (const auto now = window_size(); options_.tty && now && now != options_.window)
+    (void)session_.resize(now->rows, now->columns);
   while (true) {
     TRY(take_events());
     if (end_) return *end_;

@@ -116,7 +116,9 @@ class SessionPumpTest : public ::testing::Test {
     in_ = std::move(*sys::pipe());
   }
 
-  void output(std::string data, OutputStream stream = OutputStream::kStdout) { fake_->push(OutputChunk{stream, std::move(data)}); }
+  void output(std::string data, OutputStream stream = OutputStream::kStdout) {
+    fake_->push(OutputChunk{stream, std::move(data)});
+  }
   void exit(int code) { fake_->push(ExitInfo{code, 0, false}); }
 
   /// Runs the pump with our pipes as standard input and output.
@@ -252,8 +254,8 @@ TEST_F(SessionPumpTest, ASignalGetsThroughWhileNobodyReadsTheOutput) {
 
 TEST_F(SessionPumpTest, TheThirdInterruptLeavesACommandThatIgnoresThem) {
   ready_ = [] { ::raise(SIGINT); };
-  fake_->on_signal_ = [](int) {
-    ::raise(SIGINT);
+  fake_->on_signal_ = [this](int) {
+    if (fake_->signals_.size() < 3) ::raise(SIGINT);
     return Result<void>();
   };
   const PumpEnd end = pump();

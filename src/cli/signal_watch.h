@@ -1,5 +1,6 @@
-// Signals as something to poll: while it lives they are blocked in this thread and read from a descriptor. Made before other threads
-// are, which inherit the mask. The old mask comes back with the end of the object; a signal that is pending then has its usual effect.
+// Signals as something to poll: while it lives they are blocked in this thread and read from a descriptor. Made before other
+// threads are, which inherit the mask. The old mask comes back with the end of the object; a signal that is pending then has its
+// usual effect.
 #pragma once
 
 #include <csignal>

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cctype>
+#include <charconv>
 #include <csignal>
 #include <cstdlib>
 #include <limits>
@@ -41,11 +41,11 @@ struct SignalName {
   int number;
 };
 constexpr SignalName kSignals[] = {
-    {"HUP", SIGHUP},   {"INT", SIGINT},       {"QUIT", SIGQUIT}, {"ILL", SIGILL},   {"TRAP", SIGTRAP},     {"ABRT", SIGABRT},
-    {"BUS", SIGBUS},   {"FPE", SIGFPE},       {"KILL", SIGKILL}, {"USR1", SIGUSR1}, {"SEGV", SIGSEGV},     {"USR2", SIGUSR2},
-    {"PIPE", SIGPIPE}, {"ALRM", SIGALRM},     {"TERM", SIGTERM}, {"CHLD", SIGCHLD}, {"CONT", SIGCONT},     {"STOP", SIGSTOP},
-    {"TSTP", SIGTSTP}, {"TTIN", SIGTTIN},     {"TTOU", SIGTTOU}, {"URG", SIGURG},   {"XCPU", SIGXCPU},     {"XFSZ", SIGXFSZ},
-    {"PROF", SIGPROF}, {"VTALRM", SIGVTALRM}, {"IO", SIGIO},     {"PWR", SIGPWR},   {"WINCH", SIGWINCH},   {"SYS", SIGSYS},
+    {"HUP", SIGHUP},   {"INT", SIGINT},       {"QUIT", SIGQUIT}, {"ILL", SIGILL},   {"TRAP", SIGTRAP},   {"ABRT", SIGABRT},
+    {"BUS", SIGBUS},   {"FPE", SIGFPE},       {"KILL", SIGKILL}, {"USR1", SIGUSR1}, {"SEGV", SIGSEGV},   {"USR2", SIGUSR2},
+    {"PIPE", SIGPIPE}, {"ALRM", SIGALRM},     {"TERM", SIGTERM}, {"CHLD", SIGCHLD}, {"CONT", SIGCONT},   {"STOP", SIGSTOP},
+    {"TSTP", SIGTSTP}, {"TTIN", SIGTTIN},     {"TTOU", SIGTTOU}, {"URG", SIGURG},   {"XCPU", SIGXCPU},   {"XFSZ", SIGXFSZ},
+    {"PROF", SIGPROF}, {"VTALRM", SIGVTALRM}, {"IO", SIGIO},     {"PWR", SIGPWR},   {"WINCH", SIGWINCH}, {"SYS", SIGSYS},
 };
 constexpr std::uint64_t kMaxSignal = 64;
 
@@ -75,7 +75,8 @@ Result<std::uint64_t> parse_size(std::string_view flag, std::string_view value) 
     rest.remove_prefix(1);
     double scale = 0.1;
     if (rest.empty() || rest[0] < '0' || rest[0] > '9') return bad();
-    for (; !rest.empty() && rest[0] >= '0' && rest[0] <= '9'; rest.remove_prefix(1), scale /= 10) fraction += scale * (rest[0] - '0');
+    for (; !rest.empty() && rest[0] >= '0' && rest[0] <= '9'; rest.remove_prefix(1), scale /= 10)
+      fraction += scale * (rest[0] - '0');
   }
   if (rest.starts_with(' ')) rest.remove_prefix(1);
 
@@ -137,8 +138,8 @@ Result<std::vector<std::string>> resolve_environment(std::string_view flag, cons
   for (const std::string& value : values) {
     if (value.empty() || value[0] == '=') {
       // Only the flag is named: the value may be a secret.
-      return fail(ErrorCode::kInvalidArgument, "{}: a variable without a name; use {} NAME=value, or {} NAME to take it from here", flag,
-                  flag, flag);
+      return fail(ErrorCode::kInvalidArgument,
+                  "{}: a variable without a name; use {} NAME=value, or {} NAME to take it from here", flag, flag, flag);
     }
     if (value.find('=') != std::string::npos) {
       result.push_back(value);
