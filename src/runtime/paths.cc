@@ -34,13 +34,13 @@ constexpr std::array kUnfit = {
 
 constexpr const char* kMoveHint = "keep the home on a local disk: boxlite --home DIR, or BOXLITE_HOME=DIR";
 
-Result<void> check_file_system(const std::string& directory) {
+Result<void> check_file_system(const std::string& directory, const std::string& home) {
   struct statfs fs = {};
   if (::statfs(directory.c_str(), &fs) < 0) return fail_errno("statfs {}", directory);
   const std::string name = unfit_file_system(static_cast<long>(fs.f_type));
   if (name.empty()) return {};
-  return fail(ErrorCode::kUnsupported, "home {} is on {}, whose locks cannot tell which boxes are alive; {}", directory, name,
-              kMoveHint);
+  return fail(ErrorCode::kUnsupported, "home {} is on the file system {}, whose locks cannot tell which boxes are alive; {}", home,
+              name, kMoveHint);
 }
 
 Result<void> check_owner_and_mode(const std::string& home) {
@@ -111,10 +111,13 @@ Result<HomePaths> open_home(const std::string& home) {
   };
   struct stat st = {};
   if (::stat(home.c_str(), &st) < 0) {
+    // Nothing is left behind on a file system that is refused.
+    const std::string parent = home.substr(0, std::max<std::size_t>(home.rfind('/'), 1));
+    if (::stat(parent.c_str(), &st) == 0) TRY(check_file_system(parent, home));
     if (auto made = ensure_directory(home, 0700); !made) return denied(made.error());
   }
   TRY(check_owner_and_mode(home));
-  TRY(check_file_system(home));
+  TRY(check_file_system(home, home));
   if (::access(home.c_str(), W_OK | X_OK) < 0) return denied(Error::from_errno(errno, fmt::format("write to {}", home)));
   for (const std::string& folder :
        {paths.locks(), paths.boxes(), paths.images(), paths.bases(), paths.tmp(), paths.trash(), paths.memo()}) {
