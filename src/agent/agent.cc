@@ -1,10 +1,10 @@
 #include "agent/agent.h"
 
+#include <fcntl.h>
 #include <linux/random.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,7 +32,7 @@ constexpr std::size_t kMaxRunning = 1024;
 constexpr std::size_t kMaxEnded = 128;
 constexpr std::size_t kMaxEndedOutput = std::size_t{16} * 1024 * 1024;
 constexpr std::size_t kMaxEntropy = 4096;
-constexpr milliseconds kGrace{5'000};      // for a host that has everything and does not close its streams
+constexpr milliseconds kGrace{5'000};  // for a host that has everything and does not close its streams
 constexpr milliseconds kKillDeadline{10'000};
 
 Result<void> set_clock(std::uint64_t host_time_ns) {
@@ -74,7 +74,8 @@ ExitStatus status_of(int wait_status) {
 }  // namespace
 
 Agent::Agent(EventLoop& loop, UniqueFd port, UniqueFd child_signals)
-    : loop_(loop), child_signals_(std::move(child_signals)),
+    : loop_(loop),
+      child_signals_(std::move(child_signals)),
       calls_(loop, std::move(port), [this](const Caller& caller, const proto::Call& call) { handle(caller, call); }) {}
 
 Result<void> Agent::run() {
@@ -148,8 +149,8 @@ Result<void> Agent::configure(const Caller& caller, const proto::Configure& call
     TRY_ASSIGN(const UniqueFd cgroup, open_container_cgroup());
     TRY(restrict_devices(cgroup.get()));
   }
-  TRY_ASSIGN(pty_mount_, new_mount("devpts", {{"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}},
-                                   MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
+  TRY_ASSIGN(pty_mount_,
+             new_mount("devpts", {{"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
   TRY_ASSIGN(main_, make_session(kMain, main_command_));
   TRY_ASSIGN(Launched launched, launch_container(options_, main_command_, *main_, pty_mount_.get()));
   TRY(adopt_pid_namespace(launched.pidfd.get()));
@@ -226,9 +227,10 @@ Result<Agent::SessionPtr> Agent::make_session(std::string id, const Command& com
   } else {
     TRY_ASSIGN(io, SessionIo::pipes(command.open_stdin));
   }
-  return std::make_shared<Session>(loop_, std::move(id), std::move(io),
-                                   Session::Handler{.on_progress = [this](Session& session) { calls_.session_progressed(session); },
-                                                    .on_input_taken = [this](Session& session) { calls_.session_took_input(session); }});
+  return std::make_shared<Session>(
+      loop_, std::move(id), std::move(io),
+      Session::Handler{.on_progress = [this](Session& session) { calls_.session_progressed(session); },
+                       .on_input_taken = [this](Session& session) { calls_.session_took_input(session); }});
 }
 
 Result<Agent::SessionPtr> Agent::find_session(const std::string& id) const {
@@ -252,14 +254,16 @@ Result<void> Agent::attach(const Caller& caller, const proto::Attach& call) {
 
 Result<void> Agent::signal(const proto::Signal& call) {
   TRY_ASSIGN(const SessionPtr session, find_session(call.session_id()));
-  if (call.signal() < 1 || call.signal() >= NSIG) return fail(ErrorCode::kInvalidArgument, "there is no signal {}", call.signal());
+  if (call.signal() < 1 || call.signal() >= NSIG)
+    return fail(ErrorCode::kInvalidArgument, "there is no signal {}", call.signal());
   const bool main = session == main_;
-  if (main && state_ != State::kRunning && state_ != State::kEnded) {
+  if (main && state_ != State::kRunning) {
     return fail(ErrorCode::kInvalidState, "the main command of the box is not running");
   }
+  // Also for its group: the number of a leader that is gone may be another's by now.
+  if (session->has_exited()) return fail(ErrorCode::kInvalidState, "session {} has ended", session->id());
   if (call.whole_group() && main) return call.signal() == SIGKILL ? kill_container_cgroup() : signal_everything(call.signal());
   if (call.whole_group()) return signal_session(session->pid(), call.signal());
-  if (session->has_exited()) return fail(ErrorCode::kInvalidState, "session {} has ended", session->id());
   return signal_process(session->pidfd(), call.signal());
 }
 

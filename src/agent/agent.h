@@ -6,7 +6,8 @@
 //    that do not fit the state are refused with invalid_state.
 //  - Nothing waits in a handler for a process of the container: starts are answered when the child's report ends (launch.h), so a
 //    container that hangs its own execs hangs nothing else.
-//  - The end. Main's death kills the container: the kernel kills its pid namespace, and each session ends through the same SIGCHLD.
+//  - The end. Main's death kills the container: the kernel kills its pid namespace, and each session ends through the same
+//  SIGCHLD.
 //    Then the agent waits until every stream has been read to its end or closed by the host (all_sent() plus a short grace for a
 //    host that never closes), makes the disk read-only and ends the VM. Shutdown is the same without waiting for readers.
 #pragma once
@@ -71,9 +72,9 @@ class Agent {
 
   CallServer calls_;
   SessionPtr main_;
-  std::map<std::string, SessionPtr> sessions_;             // by id, ended ones too
-  std::deque<std::string> ended_;                          // oldest first
-  std::map<pid_t, SessionPtr> running_;                    // by pid as the agent sees it
+  std::map<std::string, SessionPtr> sessions_;  // by id, ended ones too
+  std::deque<std::string> ended_;               // oldest first
+  std::map<pid_t, SessionPtr> running_;         // by pid as the agent sees it
   std::map<const Session*, std::unique_ptr<ReportReader>> starting_;
 };
 

@@ -75,7 +75,8 @@ void CallServer::forget(const StreamPtr& stream) {
 
 bool CallServer::all_sent() const {
   return link_.drained() && std::ranges::all_of(streams_, [](const auto& entry) {
-           return entry.second->state == Stream::State::kEnding && entry.second->out.empty();
+           const Stream& stream = *entry.second;
+           return stream.state == Stream::State::kCall || (stream.state == Stream::State::kEnding && stream.out.empty());
          });
 }
 
@@ -155,7 +156,7 @@ void CallServer::on_end(portal::StreamId id) {
 
 void CallServer::answer(const Caller& caller, const proto::Reply& reply, bool last) {
   const StreamPtr stream = caller.lock();
-  if (!stream || find(stream->id) != stream) return;
+  if (!stream || find(stream->id) != stream || stream->state != Stream::State::kWaiting) return;
   stream->out = encode(reply);
   stream->state = last || stream->host_ended ? Stream::State::kEnding : Stream::State::kView;
   pump(stream);
@@ -181,7 +182,7 @@ void CallServer::reply_started(const Caller& caller, const Session& session) {
 
 void CallServer::open_view(const Caller& caller, std::shared_ptr<Session> session, Reader position, bool no_stdin) {
   const StreamPtr stream = caller.lock();
-  if (!stream) return;
+  if (!stream || stream->state != Stream::State::kWaiting) return;
   proto::Reply reply;
   reply.mutable_started()->set_session_id(session->id());
   reply.mutable_started()->set_pid(session->pid_in_container());

@@ -44,7 +44,7 @@ class CallServer {
   void flush() { link_.flush(); }
   void drain(std::chrono::milliseconds timeout) { link_.drain(timeout); }
   bool no_streams() const { return streams_.empty(); }
-  /// Every stream has been answered to its end and all of it has left.
+  /// Every stream that has asked something has been answered to its end, and all of it has left.
   bool all_sent() const;
 
  private:

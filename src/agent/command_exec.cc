@@ -27,10 +27,10 @@ namespace {
 
 constexpr std::uint64_t bit(int capability) { return std::uint64_t{1} << static_cast<unsigned>(capability); }
 
-constexpr std::uint64_t kDockerCapabilities =
-    bit(CAP_CHOWN) | bit(CAP_DAC_OVERRIDE) | bit(CAP_FSETID) | bit(CAP_FOWNER) | bit(CAP_MKNOD) | bit(CAP_NET_RAW) |
-    bit(CAP_SETGID) | bit(CAP_SETUID) | bit(CAP_SETFCAP) | bit(CAP_SETPCAP) | bit(CAP_NET_BIND_SERVICE) | bit(CAP_SYS_CHROOT) |
-    bit(CAP_KILL) | bit(CAP_AUDIT_WRITE);
+constexpr std::uint64_t kDockerCapabilities = bit(CAP_CHOWN) | bit(CAP_DAC_OVERRIDE) | bit(CAP_FSETID) | bit(CAP_FOWNER) |
+                                              bit(CAP_MKNOD) | bit(CAP_NET_RAW) | bit(CAP_SETGID) | bit(CAP_SETUID) |
+                                              bit(CAP_SETFCAP) | bit(CAP_SETPCAP) | bit(CAP_NET_BIND_SERVICE) |
+                                              bit(CAP_SYS_CHROOT) | bit(CAP_KILL) | bit(CAP_AUDIT_WRITE);
 
 constexpr rlim_t kOpenFiles = 1048576;
 
@@ -66,7 +66,8 @@ Result<void> enter_working_dir(const std::string& path) {
         return fail(ErrorCode::kInvalidArgument, "make the working directory {}: {}", path, std::strerror(errno));
       }
     }
-    if (::chdir(path.c_str()) < 0) return fail(ErrorCode::kInvalidArgument, "working directory {}: {}", path, std::strerror(errno));
+    if (::chdir(path.c_str()) < 0)
+      return fail(ErrorCode::kInvalidArgument, "working directory {}: {}", path, std::strerror(errno));
   }
   // A magic link (/proc/self/fd/N) could lead out of the root: the kernel then calls the place "(unreachable)".
   char here[PATH_MAX];

@@ -29,8 +29,8 @@ constexpr unsigned kNoExec = MOUNT_ATTR_NOEXEC;
 constexpr unsigned kInert = kNoSuid | kNoDev | kNoExec;
 
 // What docker hides and protects, relative to /proc and /sys.
-constexpr const char* kMaskedProc[] = {"asound", "acpi",       "kcore",       "keys", "latency_stats", "timer_list",
-                                       "timer_stats", "sched_debug", "scsi"};
+constexpr const char* kMaskedProc[] = {"asound",     "acpi",        "kcore",       "keys", "latency_stats",
+                                       "timer_list", "timer_stats", "sched_debug", "scsi"};
 constexpr const char* kReadonlyProc[] = {"bus", "fs", "irq", "sys", "sysrq-trigger"};
 constexpr const char* kMaskedSys[] = {"firmware", "devices/virtual/powercap"};
 
@@ -39,8 +39,7 @@ struct Node {
   unsigned major;
   unsigned minor;
 };
-constexpr Node kNodes[] = {{"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
-                           {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
+constexpr Node kNodes[] = {{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
 
 struct Link {
   const char* name;

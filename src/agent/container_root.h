@@ -1,6 +1,6 @@
-// The container's file system view: docker's standard mounts on the image's root. Runs in the container's first process, in its new
-// namespaces, before anything of the image runs: nobody can race with it, but every path of the image is hostile (in_root.h), and so
-// each mount is made detached and attached to a descriptor (mount_api.h).
+// The container's file system view: docker's standard mounts on the image's root. Runs in the container's first process, in its
+// new namespaces, before anything of the image runs: nobody can race with it, but every path of the image is hostile (in_root.h),
+// and so each mount is made detached and attached to a descriptor (mount_api.h).
 #pragma once
 
 #include "agent/options.h"

@@ -36,10 +36,8 @@ constexpr Device kAllowed[] = {{1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9}, {5, 0}, {
 
 // Returns 1 (allow) for making a node without opening it and for the character devices above, else 0.
 std::vector<bpf_insn> program() {
-  const bpf_insn allow[] = {instruction(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 1),
-                            instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)};
-  const bpf_insn deny[] = {instruction(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0),
-                           instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)};
+  const bpf_insn allow[] = {instruction(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 1), instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)};
+  const bpf_insn deny[] = {instruction(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0), instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)};
   std::vector<bpf_insn> code = {
       instruction(kLoadWord, 2, 1, offsetof(bpf_cgroup_dev_ctx, access_type), 0),
       instruction(BPF_ALU64 | BPF_MOV | BPF_X, 3, 2, 0, 0),

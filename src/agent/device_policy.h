@@ -1,5 +1,5 @@
-// Which device nodes an unprivileged container may open: docker's list, enforced by the kernel (a BPF program on the cgroup), since
-// docker's default capabilities let root in the container make any node with mknod(2).
+// Which device nodes an unprivileged container may open: docker's list, enforced by the kernel (a BPF program on the cgroup),
+// since docker's default capabilities let root in the container make any node with mknod(2).
 #pragma once
 
 #include "base/result.h"

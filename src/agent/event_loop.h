@@ -25,7 +25,8 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  /// EPOLLIN, EPOLLOUT, EPOLLET. With 0 the descriptor is not in the set at all: even a hang-up, which nobody can mask, is silent.
+  /// EPOLLIN, EPOLLOUT, EPOLLET. With 0 the descriptor is not in the set at all: even a hang-up, which nobody can mask, is
+  /// silent.
   Result<void> watch(int fd, std::uint32_t events, Handler handler);
   Result<void> set_interest(int fd, std::uint32_t events);
   /// Must be called before the descriptor is closed.

@@ -99,7 +99,8 @@ void take_descriptors(const Session& session, std::initializer_list<int> keep) {
 
 }  // namespace
 
-Result<Launched> launch_container(const ContainerOptions& options, const Command& command, const Session& session, int pty_mount) {
+Result<Launched> launch_container(const ContainerOptions& options, const Command& command, const Session& session,
+                                  int pty_mount) {
   TRY_ASSIGN(sys::Pipe pipe, sys::pipe());
   TRY_ASSIGN(sys::Pipe go, sys::pipe());
   TRY_ASSIGN(const UniqueFd cgroup, open_container_cgroup());

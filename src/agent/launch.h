@@ -5,9 +5,9 @@
 //   'E' code (1 byte) message  it failed; the rest of the stream is the message
 //   end of stream              after 'E': it is gone. Else: it has become the command
 //
-// The main command is cloned into new pid, mount, uts and ipc namespaces and makes its own cgroup namespace; later commands join all
-// of them. Each is a direct child of the agent, which reaps it: the agent's pid namespace *for children* is the container's from the
-// moment that exists, so no process in between is needed.
+// The main command is cloned into new pid, mount, uts and ipc namespaces and makes its own cgroup namespace; later commands join
+// all of them. Each is a direct child of the agent, which reaps it: the agent's pid namespace *for children* is the container's
+// from the moment that exists, so no process in between is needed.
 #pragma once
 
 #include <sys/types.h>

@@ -62,7 +62,10 @@ std::size_t Link::FrameTracker::frames(std::span<const std::byte> data) {
 }
 
 Link::Link(EventLoop& loop, UniqueFd port, Handler handler)
-    : loop_(loop), port_(std::move(port)), handler_(std::move(handler)), scanner_(portal::Sender::kHost, std::nullopt),
+    : loop_(loop),
+      port_(std::move(port)),
+      handler_(std::move(handler)),
+      scanner_(portal::Sender::kHost, std::nullopt),
       buffer_(kReadSize) {}
 
 Result<void> Link::start() {

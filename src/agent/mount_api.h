@@ -13,7 +13,8 @@ namespace boxlite::agent {
 
 using MountOptions = std::initializer_list<std::pair<const char*, const char*>>;
 
-/// A new mount of a file system without a device, attached nowhere yet. `attributes`: MOUNT_ATTR_*. The descriptor is a directory.
+/// A new mount of a file system without a device, attached nowhere yet. `attributes`: MOUNT_ATTR_*. The descriptor is a
+/// directory.
 Result<UniqueFd> new_mount(const char* type, MountOptions options, unsigned attributes);
 
 /// A copy of the mount that `path` (relative to `directory`, "" itself) is on, rooted there; what bind mounts are made of.

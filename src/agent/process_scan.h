@@ -7,7 +7,7 @@
 
 namespace boxlite::agent {
 
-/// To every process of the session (setsid) led by `leader`, also when the leader is gone.
+/// To every process of the session (setsid) led by `leader`, which must not have been reaped yet.
 Result<void> signal_session(pid_t leader, int signal);
 
 /// To every process of the container: all of the VM but the agent and the kernel's threads.

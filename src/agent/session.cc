@@ -13,7 +13,8 @@ namespace boxlite::agent {
 namespace {
 
 constexpr std::size_t kReadSize = std::size_t{64} * 1024;
-// After the exit a terminal is read until it is empty, a pipe's contents are counted: this bounds what a child left behind can add.
+// After the exit a terminal is read until it is empty, a pipe's contents are counted: this bounds what a child left behind can
+// add.
 constexpr std::size_t kMaxDrain = std::size_t{1024} * 1024;
 
 Result<UniqueFd> duplicate(int fd) {

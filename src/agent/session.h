@@ -2,7 +2,8 @@
 //
 // Theory of operation.
 //
-//  - Output goes from the command's pipes (or its terminal) into a ring per stream, and from there to any number of *views*. While
+//  - Output goes from the command's pipes (or its terminal) into a ring per stream, and from there to any number of *views*.
+//  While
 //    a view is attached the ring is read no faster than its slowest view: when it is full the pipe is not read, and the command
 //    blocks in write(2). With no view the oldest output is overwritten, so a command nobody watches never blocks.
 //  - Input is queued as it comes and written as the command takes it. input_taken() is what gives the host its window back.
@@ -42,10 +43,10 @@ struct Reader {
 /// The descriptors of a command. The agent's ends are non-blocking.
 struct SessionIo {
   bool tty = false;
-  UniqueFd input;                           // pipe, or the terminal's master; none when stdin is /dev/null
-  std::array<UniqueFd, kStreams> output;    // pipes; with a terminal [0] is its master and [1] none
-  UniqueFd slave;                           // the terminal's slave
-  std::array<UniqueFd, 3> child;            // what becomes 0, 1, 2 in the command; closed once it runs
+  UniqueFd input;                         // pipe, or the terminal's master; none when stdin is /dev/null
+  std::array<UniqueFd, kStreams> output;  // pipes; with a terminal [0] is its master and [1] none
+  UniqueFd slave;                         // the terminal's slave
+  std::array<UniqueFd, 3> child;          // what becomes 0, 1, 2 in the command; closed once it runs
 
   static Result<SessionIo> pipes(bool open_stdin);
   /// `pty_directory`: the container's own devpts, so that ttyname() finds the terminal there.
