@@ -35,6 +35,10 @@ void EventLoop::run() {
   const auto work = asio::make_work_guard(impl_->context);
   impl_->context.run();
 }
+void EventLoop::run_one() {
+  const auto work = asio::make_work_guard(impl_->context);
+  impl_->context.run_one();
+}
 void EventLoop::stop() { impl_->context.stop(); }
 void EventLoop::post(std::function<void()> callback) { asio::post(impl_->context, std::move(callback)); }
 void EventLoop::on_termination(std::function<void()> callback) {

@@ -20,6 +20,8 @@ class EventLoop {
   /// Until stop().
   void run();
   void stop();
+  /// Waits for one thing to happen, and does it.
+  void run_one();
   /// Runs it in the loop's next turn.
   void post(std::function<void()> callback);
   /// Calls back for each SIGTERM and SIGINT.
