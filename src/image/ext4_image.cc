@@ -132,6 +132,10 @@ struct Ext4Image::Impl {
     if (code > 0 && code <= kLargestErrno) {
       return std::unexpected(Error::from_errno(static_cast<int>(code), fmt::format("{} {}", doing, path)));
     }
+    // libext2fs' file access says only that a write was cut short; on a regular file that is a full disk.
+    if (code == EXT2_ET_SHORT_WRITE) {
+      return std::unexpected(Error::from_errno(ENOSPC, fmt::format("{} {}", doing, path)));
+    }
     if (code == EXT2_ET_BLOCK_ALLOC_FAIL || code == EXT2_ET_INODE_ALLOC_FAIL || code == EXT2_ET_TOOSMALL) return full();
     return fail(ErrorCode::kInternal, "{} {}: {}", doing, path, error_message(code));
   }

@@ -81,8 +81,8 @@ Result<Descriptor> OciLayout::select(const Index& index) const {
   const std::string what = to_string(Reference(reference_));
   const std::string known = tags.empty() ? "none" : tags;
   if (candidates.manifests.empty()) return fail(ErrorCode::kNotFound, "image {} not found; tags there: {}", what, known);
-  if (candidates.manifests.size() == 1) return candidates.manifests.front();
   if (all_have_platforms) return select_platform(candidates, platform_, what);
+  if (candidates.manifests.size() == 1) return candidates.manifests.front();
   return fail(ErrorCode::kInvalidArgument, "{} holds several images; name one with oci:DIR:TAG. Tags there: {}",
               reference_.directory, known);
 }
