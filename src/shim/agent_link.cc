@@ -52,9 +52,11 @@ std::shared_ptr<StreamListener> AgentLink::listener(portal::StreamId id) const {
   return found == listeners_.end() ? nullptr : found->second;
 }
 
-void AgentLink::begin(std::function<void()> on_ready, std::function<void(const Error&)> on_broken) {
+void AgentLink::begin(std::function<void()> on_ready, std::function<void(const Error&)> on_broken,
+                      std::function<void()> on_hangup) {
   on_ready_ = std::move(on_ready);
   on_broken_ = std::move(on_broken);
+  on_hangup_ = std::move(on_hangup);
   // The pipe is empty: 40 bytes fit. Were the VM dead already, its end says so.
   (void)sys::write_all(fd_, portal::encode({.sender = portal::Sender::kHost, .nonce = nonce_}));
   wait_readable();
@@ -73,6 +75,7 @@ void AgentLink::read_some() {
     return;
   }
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return wait_readable();
+  on_hangup_();  // first: whoever loses a stream by it is to know why
   end();
   if (on_drained_) std::exchange(on_drained_, nullptr)();
 }
@@ -93,8 +96,7 @@ void AgentLink::receive(std::span<const std::byte> data) {
   }
   if (ended_) return;
   if (const auto fed = mux_.feed(data); !fed) {
-    end();
-    on_broken_(fed.error());
+    end_broken(fed.error());
   }
 }
 
@@ -150,6 +152,11 @@ void AgentLink::flush() {
     }
     mux_.drop_output(static_cast<std::size_t>(count));
   }
+}
+
+void AgentLink::end_broken(const Error& error) {
+  on_broken_(error);
+  end();
 }
 
 void AgentLink::end() {

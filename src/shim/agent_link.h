@@ -37,7 +37,9 @@ class AgentLink {
 
   /// Opens the epoch. `on_ready`: the agent has answered. `on_broken`: it broke the protocol; the link is dead. End-of-file is
   /// neither: the VM's end tells about it.
-  void begin(std::function<void()> on_ready, std::function<void(const Error&)> on_broken);
+  /// `on_hangup`: the other end is closed, so the VM has ended or is about to. Either of the last two is called once, and then
+  /// every stream is gone.
+  void begin(std::function<void()> on_ready, std::function<void(const Error&)> on_broken, std::function<void()> on_hangup);
   bool ready() const { return ready_; }
 
   /// Any byte from the agent since the last call: a sign of life.
@@ -64,6 +66,7 @@ class AgentLink {
   void receive(std::span<const std::byte> data);
   void schedule_flush();
   void flush();
+  void end_broken(const Error& error);
   void end();
   void remove_if_dead(portal::StreamId id);
   std::shared_ptr<StreamListener> listener(portal::StreamId id) const;
@@ -78,6 +81,7 @@ class AgentLink {
   std::vector<std::byte> buffer_;
   std::function<void()> on_ready_;
   std::function<void(const Error&)> on_broken_;
+  std::function<void()> on_hangup_;
   std::function<void()> on_drained_;
   bool ready_ = false;
   bool ended_ = false;

@@ -90,7 +90,7 @@ class BridgeTest : public ::testing::Test {
     pipe_ = std::move(pipe->a);
     agent_.emplace(loop_, std::move(pipe->b));
     link_.emplace(loop_, pipe_.get());
-    link_->begin([] {}, [this](const Error& error) { broken_ = error.message(); });
+    link_->begin([] {}, [this](const Error& error) { broken_ = error.message(); }, [this] { hung_up_ = true; });
     ASSERT_TRUE(until([&] { return link_->ready(); }));
     auto client = sys::socket_pair();
     client_ = std::move(client->a);
@@ -140,6 +140,7 @@ class BridgeTest : public ::testing::Test {
   UniqueFd client_;
   std::shared_ptr<Bridge> bridge_;
   std::string broken_;
+  bool hung_up_ = false;
   bool closed_ = false;
   bool client_at_end_ = false;
 };
@@ -225,6 +226,7 @@ TEST_F(BridgeTest, WhatArrivedBeforeTheVmsEndIsStillDelivered) {
     return drained && client_at_end_;
   }));
   EXPECT_EQ(seen, "last words");
+  EXPECT_TRUE(hung_up_);
   EXPECT_TRUE(closed_);
 }
 
@@ -236,6 +238,7 @@ TEST_F(BridgeTest, AnAgentThatBreaksTheProtocolEndsTheLinkAndItsStreams) {
     return client_at_end_;
   }));
   EXPECT_TRUE(closed_);
+  EXPECT_FALSE(hung_up_);
   EXPECT_FALSE(link_->open(nullptr));
 }
 

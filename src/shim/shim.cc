@@ -18,9 +18,8 @@
 //  - The VM's end, seen on the jail's pidfd, is the only way from the middle to the end. A failure, a stop, an exit of the main
 //  command:
 //    each only makes the VM end (stop_sequence.h) and is remembered for the record. So nothing is concluded while the VM lives.
-//  - The exit record is durable before the lease is released. What it says, in this order of belief: the main command's exit, if
-//  the agent
-//    reported one; a failure; a stop; else the VM has ended unexpectedly.
+//  - The exit record is durable before the lease is released. What it says, in this order of belief: that the start failed; the
+//    main command's exit, if the agent reported one; a failure; a stop; else the VM has ended unexpectedly.
 //  - Nothing waits without a bound for something that belongs to another: the starter, a client, the guest. A hostile guest can
 //  end its
 //    own box, and no more.
@@ -110,7 +109,7 @@ void Shim::send_signal(int number, const Answer& answer) {
   if (number < 1 || number > kMaxSignal) {
     return answer(error_answer(Error(ErrorCode::kInvalidArgument, fmt::format("{} is not a signal", number))));
   }
-  if (!main_started_ || exited_ || vm_ended_) {
+  if (!main_started_ || exited_ || over()) {
     return answer(error_answer(Error(ErrorCode::kInvalidState, fmt::format("box {}: its command does not run", id_))));
   }
   call_agent(*link_, signal_call(number), [this, number, answer](const Result<proto::Reply>& reply) {
@@ -129,7 +128,7 @@ void Shim::accept_client(UniqueFd client, std::string early) {
 }
 
 void Shim::set_guest_clock() {
-  if (vm_ended_ || failure_) return;
+  if (over()) return;
   proto::Call call;
   call.mutable_set_clock()->set_host_time_ns(wall_clock_ns());
   call_agent(*link_, call, [](const Result<proto::Reply>& reply) {
@@ -173,6 +172,12 @@ void Shim::fail_with(const Error& error) {
   // Before Configure there is nothing to sync, and after a broken protocol nobody to ask: the sequence goes on by itself.
   if (configured_) return stop_sequence_.shut_down();
   vm_->kill();
+}
+
+void Shim::on_portal_hangup() {
+  portal_closed_ = true;
+  // QEMU is ending: its end comes within milliseconds, and says why. Were it not to, this makes sure.
+  if (!vm_ended_) stop_sequence_.expect_end(StopSequence::kQuitPatience);
 }
 
 void Shim::fail_unless(Result<void> result) {
@@ -255,7 +260,8 @@ ExitRecord Shim::outcome() const {
   ExitRecord record;
   record.generation = config_.generation;
   record.finished_at = sys::utc_now();
-  if (exited_) {
+  const bool start_failed = failure_ && !main_started_;  // the agent then reports 127 or so as the exit of what never ran
+  if (exited_ && !start_failed) {
     record.code = exited_->code;
     record.signal = exited_->signal;
     record.oom_killed = exited_->oom_killed;
@@ -282,7 +288,7 @@ Result<void> Shim::conclude() {
   if (!written) log("{}", written.error().message());
   (void)sys::unlink(paths_.box(id_) + "/" + kPortalSocket);
   if (!main_started_) {
-    starter_.report_failure(failure_ ? *failure_ : Error(ErrorCode::kInvalidState, record.reason));
+    starter_.report_failure(failure_ ? *failure_ : Error(stop_requested_ ? ErrorCode::kInvalidState : ErrorCode::kInternal, record.reason));
   }
   if (config_.auto_remove) {
     TRY_ASSIGN(Database database, Database::open(paths_.database()));

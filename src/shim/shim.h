@@ -59,6 +59,7 @@ class Shim {
   void fail_with(const Error& error);
   void fail_unless(Result<void> result);
   StopSequence::Actions stop_actions();
+  void on_portal_hangup();
   void on_vm_end();
   void on_drained();
   void finish_if_flushed();
@@ -67,6 +68,8 @@ class Shim {
   Result<void> conclude();
 
   void set_phase(Phase phase);
+  /// The end has begun and its reason is known or will be: what fails from now on fails because of it.
+  bool over() const { return vm_ended_ || portal_closed_ || failure_; }
 
   ShimConfig config_;
   HomePaths paths_;
@@ -93,6 +96,7 @@ class Shim {
   StateRecord state_;
   bool configured_ = false;  // the agent has mounted the disk: a stop must let it sync
   bool main_started_ = false;
+  bool portal_closed_ = false;
   bool vm_ended_ = false;
   int drains_left_ = 0;
   bool stop_requested_ = false;

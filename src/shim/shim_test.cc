@@ -135,11 +135,19 @@ class ShimTest : public ::testing::Test {
 
   // Sends the configuration and returns the socket for the reports.
   UniqueFd start(std::vector<std::string> args, const std::vector<std::string>& environment = {}) {
+    begin_start(std::move(args));
+    return send_config(environment);
+  }
+
+  void begin_start(std::vector<std::string> args) {
     auto row = database_->begin_start(kId, {*boot_id(), sys::utc_now()}, ::geteuid() == 0);
     EXPECT_TRUE(row) << row.error().message();
     config_.generation = row->generation;
     config_.vm.uid = row->uid;
     config_.args = std::move(args);
+  }
+
+  UniqueFd send_config(const std::vector<std::string>& environment) {
     UniqueFd socket = spawn_shim(environment);
     EXPECT_TRUE(send_line(socket.get(), dump_json(to_json(config_))));
     return socket;
@@ -378,10 +386,11 @@ TEST_F(ShimTest, AStarterThatDiesBeforeTheConfigurationLeavesNothing) {
 TEST_F(ShimTest, AnOwnedBoxEndsWithItsOwner) {
   auto ready = sys::pipe();
   config_.owner_bound = true;
+  begin_start({"sleep", "100000"});  // the database stays in this process
   const pid_t owner = ::fork();
   ASSERT_GE(owner, 0);
   if (owner == 0) {
-    const UniqueFd socket = start({"sleep", "100000"});
+    const UniqueFd socket = send_config({});
     const bool ran = kinds(reports(socket.get())) == "lease running";
     (void)sys::write_all(ready->write_end.get(), ran ? "r" : "f");
     for (;;) ::pause();

@@ -90,7 +90,8 @@ Result<void> Shim::launch_vm() {
   qmp_.emplace(loop_, vm_->qmp_fd());
   link_.emplace(loop_, vm_->portal_fd());
   link_->begin([this] { configure(); },
-               [this](const Error& error) { fail_with(error.context("the box's agent broke the protocol")); });
+               [this](const Error& error) { fail_with(error.context("the box's agent broke the protocol")); },
+               [this] { on_portal_hangup(); });
   boot_watch_.emplace(loop_, *vm_, *link_, [this] {
     fail_with(Error(ErrorCode::kUnavailable,
                     fmt::format("its guest does not answer after {} s of CPU time{}", BootWatch::kLimitMs / 1000, last_words())));
@@ -105,7 +106,7 @@ void Shim::configure() {
   config_.args = {};
   config_.env = {};
   call_agent(*link_, call, [this](Result<proto::Reply> reply) {
-    if (vm_ended_ || failure_) return;
+    if (over()) return;
     if (!reply) return fail_with(reply.error().context("prepare the box"));
     configured_ = true;
     if (stop_requested_) return stop_sequence_.shut_down();
@@ -118,14 +119,14 @@ void Shim::view_output() {
   view_main(*link_,
             {.on_attached =
                  [this](Result<void> attached) {
-                   if (vm_ended_ || failure_ || stop_requested_) return;
+                   if (over() || stop_requested_) return;
                    fail_unless(attached ? prepared() : std::unexpected(attached.error().context("attach to the main command")));
                  },
              .on_output = [this](OutputStream stream, std::string_view data) { on_output(stream, data); },
              .on_exited = [this](const ExitInfo& info) { on_exited(info); },
              .on_lost =
                  [this](const Error& error) {
-                   if (!vm_ended_) fail_with(error.context("the main command's output"));
+                   if (!over()) fail_with(error.context("the main command's output"));
                  }});
 }
 
@@ -141,11 +142,11 @@ Result<void> Shim::prepared() {
 }
 
 void Shim::start_main() {
-  if (vm_ended_ || failure_ || stop_requested_) return;
+  if (over() || stop_requested_) return;
   proto::Call call;
   call.mutable_start_main();
   call_agent(*link_, call, [this](Result<proto::Reply> reply) {
-    if (vm_ended_ || failure_) return;
+    if (over()) return;
     if (!reply) return fail_with(reply.error());
     fail_unless(running());
   });
