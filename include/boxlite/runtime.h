@@ -55,7 +55,8 @@ class Runtime {
   /// By id, name, or an unambiguous beginning of an id.
   Result<Box> get(std::string_view reference) const;
 
-  /// All boxes, newest first. Reads only: no box is asked or changed… save that a shim that does not answer is found unresponsive.
+  /// All boxes, newest first, without their env (Box::info() has it). Changes nothing. Running boxes' shims are asked whether they
+  /// answer, all at once, so this takes at most about two seconds.
   Result<std::vector<BoxInfo>> list() const;
 
   Result<ImageInfo> pull(const std::string& reference, const PullOptions& options = {});
