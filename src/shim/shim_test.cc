@@ -276,6 +276,7 @@ TEST_F(ShimTest, ACommandIsHeldUntilItsStarterHasAttached) {
   }
   EXPECT_EQ(seen, "first\n");
   EXPECT_EQ(code, 4);
+  execution = fail(ErrorCode::kUnavailable, "closed");  // the agent waits for its clients to leave
   EXPECT_EQ(end().code, 4);
 }
 
@@ -284,6 +285,15 @@ TEST_F(ShimTest, AStarterThatIsGoneHoldsNoCommandBack) {
   {
     const UniqueFd socket = start({"sh", "-c", "exit 5"});
     ASSERT_EQ(kinds(reports(socket.get(), "prepared")), "lease prepared");
+  }
+  EXPECT_EQ(end().code, 5);
+}
+
+TEST_F(ShimTest, AStarterThatIsGoneBeforeTheBoxIsPreparedHoldsNoCommandBack) {
+  config_.attach = true;
+  {
+    const UniqueFd socket = start({"sh", "-c", "exit 5"});
+    ASSERT_EQ(kinds(reports(socket.get(), "lease")), "lease");
   }
   EXPECT_EQ(end().code, 5);
 }

@@ -78,8 +78,14 @@ void Starter::starter_gone() {
   if (!std::exchange(go_, true) && on_go_) std::exchange(on_go_, nullptr)();
 }
 
+void Starter::on_go(std::function<void()> callback) {
+  if (go_) return loop_.post(std::move(callback));
+  on_go_ = std::move(callback);
+}
+
 void Starter::watch_owner(std::function<void()> callback) {
   on_owner_gone_ = std::move(callback);
+  if (!socket_) return loop_.post([this] { owner_gone(); });
   const auto peer = peer_credentials(socket_.get());
   if (peer && peer->pid > 0) owner_.reset(static_cast<int>(::syscall(SYS_pidfd_open, peer->pid, 0)));
   if (!owner_) return;  // already gone, or not visible from here: the socket's end tells

@@ -24,10 +24,11 @@ class Starter {
   void report(ShimReport report);
   void report_failure(const Error& error);
 
-  /// Once: "go" has come, or the starter is gone.
-  void on_go(std::function<void()> callback) { on_go_ = std::move(callback); }
+  /// Once: "go" has come, or the starter is gone; also when that was before this call.
+  void on_go(std::function<void()> callback);
 
-  /// Once: the process that started the box has ended. Told by a pidfd, so that descendants which share the socket do not matter.
+  /// Once: the process that started the box has ended; also when that was before this call. Told by a pidfd, so that descendants
+  /// which share the socket do not matter.
   void watch_owner(std::function<void()> callback);
 
   /// Nothing more to say or to hear.
