@@ -113,7 +113,9 @@ class Boxlite:
         try:
             for child in self.background:
                 child.kill()
-                child.communicate(timeout=DEADLINE)
+                child.wait(timeout=DEADLINE)
+                for stream in filter(None, (child.stdin, child.stdout, child.stderr)):
+                    stream.close()
             if os.path.exists(os.path.join(self.home, "locks")):
                 boxes = self.ok("ls", "-aq").split()
                 if boxes:
