@@ -46,20 +46,13 @@ Result<void> insert_row(Database& database, BoxRow& row, bool name_is_made_up) {
   }
 }
 
-Result<void> refuse_taken_name(const Database& database, const std::string& name) {
-  TRY_ASSIGN(const std::optional<BoxRow> taken, database.box_by_name(name));
-  if (!taken) return {};
-  return fail(ErrorCode::kAlreadyExists, "the name {} is taken by box {}; choose another, or remove that one: boxlite rm {}", name,
-              taken->id, name);
-}
-
 }  // namespace
 
 Result<BoxRow> create_box(Context& context, const BoxOptions& options, const PullOptions& pull) {
   const HomePaths& paths = context.paths;
   TRY(validate_options(options));
   (void)sweep_home(paths, context.database);  // what cannot be swept now is no reason not to make a box
-  if (!options.name.empty()) TRY(refuse_taken_name(context.database, options.name));  // before a long pull
+  if (!options.name.empty()) TRY(context.database.refuse_taken_name(options.name));  // before a long pull
   TRY_ASSIGN(const ImageInfo image, ensure_image(context, options.image, pull));
 
   BoxConfig config;

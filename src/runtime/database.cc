@@ -126,13 +126,16 @@ Result<Database> Database::open(const std::string& path) {
   return Database(std::move(connection));
 }
 
+Result<void> Database::refuse_taken_name(std::string_view name) const {
+  TRY_ASSIGN(const std::optional<BoxRow> taken, box_by_name(name));
+  if (!taken) return {};
+  return fail(ErrorCode::kAlreadyExists, "the name {} is taken by box {}; choose another, or remove that one: boxlite rm {}", name,
+              taken->id, name);
+}
+
 Result<void> Database::insert_box(const BoxRow& row) {
   return connection_->transaction([&]() -> Result<void> {
-    TRY_ASSIGN(const std::optional<BoxRow> same_name, box_by_name(row.name));
-    if (same_name) {
-      return fail(ErrorCode::kAlreadyExists, "the name {} is taken by box {}; choose another, or remove that one: boxlite rm {}",
-                  row.name, same_name->id, row.name);
-    }
+    TRY(refuse_taken_name(row.name));
     TRY_ASSIGN(sqlite::Statement insert,
                connection_->prepare("INSERT INTO boxes(id,name,image_reference,image_id,config,created_at,generation,auto_remove) "
                                     "VALUES(?,?,?,?,?,?,?,?)"));

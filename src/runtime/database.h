@@ -50,7 +50,9 @@ class Database {
   Database& operator=(Database&&) noexcept;
   ~Database();
 
-  /// kAlreadyExists when the name is taken.
+  /// kAlreadyExists, naming the box, when the name is taken.
+  Result<void> refuse_taken_name(std::string_view name) const;
+  /// The same, and the row.
   Result<void> insert_box(const BoxRow& row);
   Result<std::optional<BoxRow>> box(std::string_view id) const;
   Result<std::optional<BoxRow>> box_by_name(std::string_view name) const;

@@ -22,6 +22,7 @@
 #include "runtime/database.h"
 #include "runtime/lease.h"
 #include "runtime/paths.h"
+#include "runtime/shim_kill.h"
 
 namespace boxlite {
 
@@ -56,10 +57,17 @@ class TestHome {
     put_test_image();
   }
 
+  TestHome(const TestHome&) = delete;
+  TestHome& operator=(const TestHome&) = delete;
+  /// A test that fails half-way leaves no shim behind either.
+  ~TestHome() {
+    for (const BoxRow& row : rows()) (void)kill_shim(paths_, row.id);
+  }
+
   const std::string& root() const { return directory_.path(); }
   const HomePaths& paths() const { return paths_; }
   Database database() const { return *Database::open(paths_.database()); }
-  std::vector<BoxRow> rows() const { return *database().boxes(); }
+  std::vector<BoxRow> rows() const { return database().boxes().value_or(std::vector<BoxRow>()); }
 
   /// A pidfd of the shim that runs the box.
   UniqueFd shim(const std::string& id) const {
