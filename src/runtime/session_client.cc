@@ -11,6 +11,7 @@
 #include "base/sys.h"
 #include "portal/message_codec.h"
 #include "runtime/control.h"
+#include "runtime/printable.h"
 #include "runtime/session_view.h"
 
 namespace boxlite {
@@ -65,26 +66,12 @@ Result<std::string> receive_exactly(int socket, std::size_t size, Clock::time_po
   return data;
 }
 
-/// The guest's text without anything that steers a terminal: C0 and C1 controls, DEL, and bytes that are not UTF-8.
-std::string printable(std::string_view bytes) {
-  // dump_json replaces what is not UTF-8.
-  const std::string text = Json::parse(dump_json(Json(std::string(bytes.substr(0, kMaxFailureText))))).get<std::string>();
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    const bool c1 = byte == 0xc2 && static_cast<unsigned char>(text[i + 1]) < 0xa0;
-    if (c1) ++i;
-    out += c1 || byte < 0x20 || byte == 0x7f ? '?' : text[i];
-  }
-  return out;
-}
-
 Result<void> check_started(const proto::Started& started) {
   const std::string& id = started.session_id();
   const bool sane = !id.empty() && id.size() <= kMaxSessionId && std::ranges::all_of(id, [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
   });
-  if (!sane) return fail(ErrorCode::kCorrupt, "the agent named a session \"{}\"", printable(id));
+  if (!sane) return fail(ErrorCode::kCorrupt, "the agent named a session \"{}\"", printable(id, kMaxFailureText));
   return {};
 }
 
@@ -119,7 +106,7 @@ Result<proto::Reply> agent_call(int socket, const proto::Call& call, std::chrono
     TRY_ASSIGN(whole, reader.next(reply));
   }
   if (reply.has_failure()) {
-    return std::unexpected(Error(error_code_from_name(reply.failure().code()), printable(reply.failure().message())));
+    return std::unexpected(Error(error_code_from_name(reply.failure().code()), printable(reply.failure().message(), kMaxFailureText)));
   }
   if (reply.reply_case() == proto::Reply::REPLY_NOT_SET) return fail(ErrorCode::kCorrupt, "the agent's reply says nothing");
   return reply;

@@ -1,5 +1,7 @@
 #include "shim/agent_call.h"
 
+#include "runtime/printable.h"
+
 namespace boxlite::shim {
 namespace {
 
@@ -11,7 +13,7 @@ const Error kGone(ErrorCode::kUnavailable, "the box ended before its agent had a
 Result<proto::Reply> checked(proto::Reply reply) {
   if (reply.has_failure()) {
     return std::unexpected(
-        Error(error_code_from_name(reply.failure().code()), reply.failure().message().substr(0, kMaxErrorText)));
+        Error(error_code_from_name(reply.failure().code()), printable(reply.failure().message(), kMaxErrorText)));
   }
   if (!reply.has_ok() && !reply.has_started()) return fail(ErrorCode::kCorrupt, "the agent's reply is empty");
   return reply;

@@ -7,19 +7,13 @@
 #include <span>
 #include <vector>
 
+#include "runtime/printable.h"
+
 namespace boxlite::shim {
 namespace {
 
 constexpr std::size_t kTail = 4096;
 constexpr std::size_t kMaxLine = 200;
-
-std::string printable(std::string_view line) {
-  std::string text(line.substr(0, kMaxLine));
-  for (char& c : text) {
-    if (c < 0x20 || c >= 0x7f) c = c == '\t' ? ' ' : '?';
-  }
-  return text;
-}
 
 }  // namespace
 
@@ -61,7 +55,7 @@ std::string LogPump::last_lines(std::size_t count) const {
     std::string_view line = newline == std::string_view::npos ? rest : rest.substr(newline + 1);
     rest = newline == std::string_view::npos ? std::string_view() : rest.substr(0, newline);
     const std::size_t last = line.find_last_not_of(" \t\r");
-    if (last != std::string_view::npos) lines.push_back(printable(line.substr(0, last + 1)));
+    if (last != std::string_view::npos) lines.push_back(printable(line.substr(0, last + 1), kMaxLine));
   }
   std::string joined;
   for (auto it = lines.rbegin(); it != lines.rend(); ++it) joined += (joined.empty() ? "" : " | ") + *it;

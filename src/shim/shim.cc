@@ -1,30 +1,31 @@
 // Theory of operation.
 //
-// One shim runs for each running box and owns everything the box uses: the lease that says it is alive, the VM, the socket that
-// others reach it by, its logs and its records. It is nobody's child and has one thread, one event loop, and no state that must
-// survive it: whatever becomes of it, the next command finds the truth in lease and records (DESIGN of liveness:
-// docs/architecture.md).
+// One shim runs for each running box and owns everything the box uses: the lease that says it is alive, the VM, the socket
+// that others reach it by, its logs and its records. It is nobody's child and has one thread, one event loop, and no state that
+// must survive it: whatever becomes of it, the next command finds the truth in lease and records.
 //
 // A life is a line. Each arrow may fail, and every failure ends in the same place:
 //
-//   configuration ─▶ lease ─▶ VM launched ─▶ epoch answered ─▶ Configure ─▶ main command viewed ─▶ (go) ─▶ StartMain ─▶ running
-//        │             │          └──────────────┴────────────────┴───────────────┴──────────────────────────┴──────────┤
-//        ▼             ▼                                                                                                  ▼
-//   exit silently   exit (fenced: another                              VM ended ─▶ channels read to their end ─▶ clients flushed
-//   ─▶
-//                   start owns the box)                                exit record ─▶ (own box removed) ─▶ lease released
+//   configuration ── the starter ended before all of it had come: exit silently
+//        ▼
+//      lease ─────── another start owns the box by now: exit, touch nothing
+//        ▼
+//   VM launched ▶ epoch answered ▶ Configure ▶ main command viewed ▶ (go) ▶ StartMain ▶ running
+//        └───────────────┴─────────────┴────────────────┴──────────────┴─────────┴─────────┤
+//                                                                                          ▼
+//                                VM ended ▶ channels read to their end ▶ clients flushed ▶ exit record ▶
+//                                (own box removed) ▶ lease released
 //
 // Invariants:
 //  - The VM's end, seen on the jail's pidfd, is the only way from the middle to the end. A failure, a stop, an exit of the main
-//  command:
-//    each only makes the VM end (stop_sequence.h) and is remembered for the record. So nothing is concluded while the VM lives.
+//    command: each only makes the VM end (stop_sequence.h) and is remembered for the record. So nothing is concluded while the
+//    VM lives.
 //  - The exit record is durable before the lease is released. What it says, in this order of belief: that the start failed; the
 //    main command's exit, if the agent reported one; a failure; a stop; else the VM has ended unexpectedly.
 //  - Nothing waits without a bound for something that belongs to another: the starter, a client, the guest. A hostile guest can
-//  end its
-//    own box, and no more.
+//    end its own box, and no more.
 //  - The VM dies with this process by the lifeline and the parent-death signal, so no code here cleans up after a crash of
-//  itself.
+//    itself.
 #include "shim/shim.h"
 
 #include "base/failpoint.h"
@@ -122,6 +123,7 @@ void Shim::accept_client(UniqueFd client, std::string early) {
   const auto bridge = std::make_shared<Bridge>(loop_, *link_, std::move(client), [this](Bridge* closed) {
     bridges_.erase(closed);
     if (vm_ended_) finish_if_flushed();
+    expect_power_off();
   });
   // A client that comes before the agent answers, or after it has ended, sees its connection closed.
   if (bridge->begin(std::move(early))) bridges_.emplace(bridge.get(), bridge);
@@ -146,12 +148,18 @@ void Shim::on_output(OutputStream stream, std::string_view data) {
 void Shim::on_exited(const ExitInfo& info) {
   exited_ = info;
   if (main_started_) set_phase(Phase::kStopping);
-  // The agent powers off when all views have been read; a view that is never read, or a guest that lies, is not waited for.
-  if (!vm_ended_) stop_sequence_.expect_end(StopSequence::kPowerOffPatience);
+  expect_power_off();
+}
+
+void Shim::expect_power_off() {
+  // The agent powers off when all views have been read. A client that reads slowly (a pager) keeps the VM up, so that it loses
+  // nothing; a stop overtakes it. Once nobody reads, a guest that stays up is not waited for.
+  if (exited_ && !vm_ended_ && bridges_.empty()) stop_sequence_.expect_end(StopSequence::kPowerOffPatience);
 }
 
 void Shim::request_stop(std::chrono::milliseconds grace, const std::string& reason) {
-  if (vm_ended_ || failure_) return;
+  if (vm_ended_) return flush_timer_.start(kFlushPatience, [this] { loop_.stop(); });  // clients have had their time
+  if (failure_) return;
   if (!stop_requested_) {
     stop_requested_ = true;
     stop_reason_ = reason;
@@ -229,7 +237,8 @@ void Shim::on_vm_end() {
                                  : fmt::format("QEMU ended with status {}", status->code);
   // What it sent before its end is still in the sockets.
   drains_left_ = 3;
-  flush_timer_.start(kFlushPatience, [this] { loop_.stop(); });
+  // After a command's own end its clients get all the time they need; after any other end, a moment.
+  if (!exited_ || stop_requested_) flush_timer_.start(kFlushPatience, [this] { loop_.stop(); });
   console_->on_end([this] { on_drained(); });
   complaints_->on_end([this] { on_drained(); });
   link_->drain([this] { on_drained(); });
@@ -288,7 +297,8 @@ Result<void> Shim::conclude() {
   if (!written) log("{}", written.error().message());
   (void)sys::unlink(paths_.box(id_) + "/" + kPortalSocket);
   if (!main_started_) {
-    starter_.report_failure(failure_ ? *failure_ : Error(stop_requested_ ? ErrorCode::kInvalidState : ErrorCode::kInternal, record.reason));
+    starter_.report_failure(failure_ ? *failure_
+                                     : Error(stop_requested_ ? ErrorCode::kInvalidState : ErrorCode::kInternal, record.reason));
   }
   if (config_.auto_remove) {
     TRY_ASSIGN(Database database, Database::open(paths_.database()));

@@ -55,6 +55,7 @@ class Shim {
 
   // The end.
   void on_exited(const ExitInfo& info);
+  void expect_power_off();
   void request_stop(std::chrono::milliseconds grace, const std::string& reason);
   void fail_with(const Error& error);
   void fail_unless(Result<void> result);

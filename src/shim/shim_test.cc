@@ -75,7 +75,7 @@ std::string base_image() {
 class ShimTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!sys::stat(BOXLITE_TEST_GUEST_DIR "/vmlinux")) GTEST_SKIP() << "the guest kernel is not built";
+    ASSERT_TRUE(sys::stat(BOXLITE_TEST_GUEST_DIR "/vmlinux")) << "the guest kernel is not built: make kernel";
     ::signal(SIGPIPE, SIG_IGN);
     auto opened = open_home(home_.path() + "/home");
     ASSERT_TRUE(opened) << opened.error().message();
@@ -441,7 +441,8 @@ TEST_F(ShimTest, TheShimsProcessTellsNothing) {
 }
 
 TEST_F(ShimTest, AShimKilledAtAnyStepLeavesABoxThatStartsAgain) {
-  for (const char* point : {"shim.configured", "shim.leased", "shim.vm_started", "shim.running", "shim.exit_record"}) {
+  for (const char* point :
+       {"shim.configured", "shim.leased", "shim.vm_started", "shim.prepared", "shim.running", "shim.exit_record"}) {
     const UniqueFd socket = start({"true"}, {fmt::format("BOXLITE_FAILPOINTS={}=kill9", point)});
     (void)reports(socket.get(), "never");
     EXPECT_TRUE(eventually([&] { return !alive() && !*OfdLock::held(paths_.vm_lock(kId)); })) << point;

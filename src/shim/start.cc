@@ -131,11 +131,11 @@ void Shim::view_output() {
 }
 
 Result<void> Shim::prepared() {
+  FAILPOINT("shim.prepared");
   if (!config_.attach) {
     start_main();
     return {};
   }
-  FAILPOINT("shim.prepared");
   starter_.on_go([this] { start_main(); });
   starter_.report(ShimReport::kPrepared);
   return {};

@@ -60,6 +60,16 @@ std::string kvm_obstacle() {
   return "";
 }
 
+// Root may open the device, but root's boxes run under uids of their own.
+std::string permission_hint() {
+  struct stat st = {};
+  constexpr mode_t kGroup = S_IRGRP | S_IWGRP;
+  constexpr mode_t kOthers = S_IROTH | S_IWOTH;
+  if (::geteuid() != 0 || ::stat("/dev/kvm", &st) < 0 || (st.st_mode & kOthers) == kOthers) return "";
+  if (st.st_gid != 0 && (st.st_mode & kGroup) == kGroup) return "";
+  return "; /dev/kvm is open to root only, and boxes run under uids of their own: chgrp kvm /dev/kvm && chmod 660 /dev/kvm";
+}
+
 std::string first_line(std::string_view text) {
   const std::size_t begin = text.find_first_not_of("\r\n\t ");
   if (begin == std::string_view::npos) return "";
@@ -121,7 +131,8 @@ Result<AcceleratorChoice> choose_accelerator(const VmConfig& probe, const VmProg
   config.base_image.clear();
   config.overlay.clear();
   if (!config.uid && ::geteuid() == 0) config.uid = kNobody;
-  const std::string failure = prove_by_booting(config, programs);
+  std::string failure = prove_by_booting(config, programs);
+  if (!failure.empty()) failure += permission_hint();
   const AcceleratorChoice choice = failure.empty() ? AcceleratorChoice{Accelerator::kKvm, "KVM works: a test VM booted with it"}
                                                    : AcceleratorChoice{Accelerator::kTcg, "KVM does not work: " + failure};
   const Json memo = {{"made_with", made_with}, {"accelerator", to_string(choice.accelerator)}, {"reason", choice.reason}};

@@ -7,8 +7,7 @@
 // Two ways, and which one is a field of the plan:
 //  - with a user namespace: an ordinary user's way (and root's where CAP_SYS_ADMIN is missing). Files are opened as that user.
 //  - without, for real root with a uid of its own for the box: bwrap keeps the capabilities to bind any path whatever its
-//  parents'
-//    modes; PID 1 keeps only what it needs to start QEMU as that uid, then has none.
+//    parents' modes; PID 1 keeps only what it needs to start QEMU as that uid, then has none.
 // A pure function of the plan; find_host_folders() and jail_plan() look at the host.
 #pragma once
 

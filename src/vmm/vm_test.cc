@@ -59,7 +59,7 @@ class VmTest : public ::testing::Test {
  protected:
   void SetUp() override {
     ::signal(SIGPIPE, SIG_IGN);
-    if (!sys::stat(BOXLITE_TEST_KERNEL)) GTEST_SKIP() << BOXLITE_TEST_KERNEL << " is not built";
+    ASSERT_TRUE(sys::stat(BOXLITE_TEST_KERNEL)) << BOXLITE_TEST_KERNEL << " is not built: make kernel";
     ASSERT_TRUE(write_file_volatile(path("initramfs"), make_initramfs(BOXLITE_TEST_GUEST), 0644));
     config_.kernel = BOXLITE_TEST_KERNEL;
     config_.initramfs = path("initramfs");
