@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 
 import pytest
 from boxlite_testing.terminal import Terminal
@@ -152,3 +153,25 @@ def test_registry_images_of_both_formats_run(home, registry):
     listed = home.ok("images")
     assert "demo" in listed and "schema2" in listed
     assert isinstance(json.loads(home.ok("images", "--format", "json")), list)
+
+
+def test_a_reader_that_pauses_after_the_end_of_the_command_loses_nothing(home, demo):
+    # 450,000 bytes fit into the buffers on the way, so the command ends while its reader, a pager say, has not read a byte.
+    # The pause is longer than any patience of the shim with a VM that does not power off (30 s) and with a client (10 s).
+    run = home.spawn("run", "--name", "slow", demo, "sh", "-c", "head -c 450000 /dev/zero", stdout=subprocess.PIPE)
+    wait_until(lambda: [box["status"] for box in home.list()] == ["stopping"], "the command has ended and its output is not read")
+    with pytest.raises(subprocess.TimeoutExpired):
+        run.wait(timeout=45)
+    output, _ = run.communicate()
+    assert len(output) == 450000 and run.returncode == 0
+    home.ok("rm", "slow")
+
+
+def test_a_stop_overtakes_a_reader_that_never_reads(home, demo):
+    run = home.spawn("run", "--name", "stuck", demo, "sh", "-c", "head -c 450000 /dev/zero", stdout=subprocess.PIPE)
+    wait_until(lambda: [box["status"] for box in home.list()] == ["stopping"], "the command has ended and its output is not read")
+    home.ok("stop", "-t", "0", "stuck")
+    assert home.inspect("stuck")["status"] == "stopped"
+    run.kill()
+    run.communicate()
+    home.ok("rm", "stuck")
