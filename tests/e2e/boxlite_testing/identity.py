@@ -32,7 +32,7 @@ def as_user(argv):
     """The command that runs argv as the product's user."""
     if USER is None:
         return list(argv)
-    return ["setpriv", f"--reuid={UID}", f"--regid={GID}", "--clear-groups", "--inh-caps=-all", *argv]
+    return ["/usr/bin/setpriv", f"--reuid={UID}", f"--regid={GID}", "--clear-groups", "--inh-caps=-all", *argv]
 
 
 def give(path):
