@@ -18,7 +18,18 @@ trap finish EXIT
 trap 'exit 1' INT TERM HUP
 
 say() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
-show() { printf '$ %s\n' "$*"; "$@"; }
+# Prints a command as one would type it, and runs it.
+show() {
+    printf '$'
+    for word; do
+        case $word in
+            *[!a-zA-Z0-9_./:=-]*) printf " '%s'" "$word" ;;
+            *) printf ' %s' "$word" ;;
+        esac
+    done
+    printf '\n'
+    "$@"
+}
 
 say "A demo image, made here from the distribution's busybox: a plain OCI layout directory, no registry."
 PYTHONPATH=tests/e2e $python -m boxlite_testing.oci "$work/demo"
