@@ -22,7 +22,7 @@ build:
 
 release:
 	cmake --preset release >/dev/null
-	cmake --build --preset release -j $(JOBS)
+	cmake --build --preset release --target programs -j $(JOBS)
 	guest/kernel/build.sh build/release/guest/vmlinux
 
 kernel:
