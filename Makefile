@@ -10,7 +10,7 @@
 JOBS ?= $(shell nproc)
 PYTHON ?= /usr/bin/python3
 
-.PHONY: all build release kernel deps demo test unit soak bench test-asan format tidy clean
+.PHONY: all build programs release kernel deps demo test unit soak bench test-asan format tidy clean
 
 all: build kernel
 
@@ -19,6 +19,11 @@ build:
 	  { echo "make: $$tool is missing; 'make deps' installs everything that is needed" >&2; exit 1; }; done
 	cmake --preset dev >/dev/null
 	cmake --build --preset dev -j $(JOBS)
+
+# What a user needs, without the tests.
+programs:
+	cmake --preset dev >/dev/null
+	cmake --build --preset dev --target programs -j $(JOBS)
 
 release:
 	cmake --preset release >/dev/null
@@ -32,7 +37,7 @@ deps:
 	scripts/install-deps.sh
 
 demo: deps
-	$(MAKE) all
+	$(MAKE) programs kernel
 	scripts/demo.sh
 
 test: all
