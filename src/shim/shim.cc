@@ -69,6 +69,12 @@ Result<void> Shim::run() {
     starter_.report_failure(leased.error());
     return leased;
   }
+  if (starter_.gone()) {
+    // Between its end and our lease nothing said that this start was going on: others have been told that it has failed, and may
+    // have begun something else. So it stays failed. A starter that is alive here has kept the operation lock until now.
+    failure_ = Error(ErrorCode::kUnavailable, "its start was interrupted: the process that started it has ended");
+    return conclude();
+  }
   if (auto begun = begin(); begun) {
     loop_.run();
   } else {

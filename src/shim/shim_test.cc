@@ -393,6 +393,20 @@ TEST_F(ShimTest, AStarterThatDiesBeforeTheConfigurationLeavesNothing) {
   EXPECT_FALSE(sys::stat(paths_.lease(kId)));
 }
 
+TEST_F(ShimTest, AStarterThatDiesBeforeTheLeaseHasFailedToStart) {
+  {
+    // Another holds the lease until the starter is gone.
+    const auto earlier = OfdLock::try_acquire(paths_.lease(kId));
+    ASSERT_TRUE(earlier && *earlier);
+    const UniqueFd socket = start({"true"});
+  }
+  EXPECT_TRUE(eventually([&] { return read_exit_record(paths_.exit_record(kId)).has_value(); }));
+  const ExitRecord record = end();
+  EXPECT_TRUE(record.failed);
+  EXPECT_THAT(record.reason, HasSubstr("interrupted"));
+  EXPECT_FALSE(sys::stat(paths_.state(kId)));
+}
+
 TEST_F(ShimTest, AnOwnedBoxEndsWithItsOwner) {
   auto ready = sys::pipe();
   config_.owner_bound = true;

@@ -44,6 +44,11 @@ Starter::Starter(EventLoop& loop, UniqueFd socket) : loop_(loop), socket_(std::m
   wait();
 }
 
+bool Starter::gone() const {
+  char byte = 0;
+  return !socket_ || ::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 void Starter::send(const Json& message) {
   if (!socket_) return;
   const std::string line = dump_json(message) + "\n";
@@ -92,8 +97,7 @@ void Starter::watch_owner(std::function<void()> callback) {
   owner_watch_.emplace(loop_, owner_.get());
   owner_watch_->on_readable([this] { owner_gone(); });
   // Had the starter ended before the pidfd was opened, its pid could be another's by now; but then the socket is at its end.
-  char byte = 0;
-  if (::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+  if (gone()) {
     owner_watch_.reset();
     owner_.reset();
   }

@@ -20,6 +20,9 @@ class Starter {
  public:
   Starter(EventLoop& loop, UniqueFd socket);
 
+  /// It has ended, or closed its end.
+  bool gone() const;
+
   /// Never waits: a starter that does not read has no right to hold the box up.
   void report(ShimReport report);
   void report_failure(const Error& error);

@@ -1,15 +1,22 @@
 // boxlite-vm-init: PID 1 of the jail around QEMU.
 //
-//   boxlite-vm-init LIFELINE LOCK UID GROUP -- QEMU ARGUMENT…
+//   boxlite-vm-init LIFELINE LAUNCHER LOCK UID GROUP -- QEMU ARGUMENT…
 //
 //   LIFELINE  descriptor of a pipe whose write end only the shim holds
+//   LAUNCHER  pidfd of the shim
 //   LOCK      descriptor of the VM's lock, or -1: kept open here and in QEMU, so the lock is held while either lives
 //   UID       what QEMU runs as (uid and gid), or -: as it is
 //   GROUP     one supplementary group for QEMU, or -
 //
-// It exists because a parent-death signal alone is not enough: it follows a thread, and the kernel does not deliver it across a
-// change of uid. The lifeline has neither hole: when the shim ends, however it ends, the pipe is at its end, this process exits,
-// and with PID 1 the kernel kills everything in the PID namespace. It also exits, with QEMU's status, when QEMU ends.
+// It makes sure that nothing of the jail outlives the shim, by two mechanisms that do not depend on each other: the lifeline is
+// at its end, or the pidfd says so; this process exits, and with PID 1 the kernel kills everything in the PID namespace. It also
+// exits, with QEMU's status, when QEMU ends, and is killed when bwrap above it is.
+//
+// Why not parent-death signals all the way down: such a signal follows a thread, is not delivered across a change of uid, and
+// kills bwrap in the middle of its work. A bwrap that dies between its clone() and its word to the child that it may go on leaves
+// that child waiting for ever, as PID 1 of its namespace and with the VM's lock and disk
+// (docs/decisions/002-no-death-signal-for-bwrap.md). So a bwrap whose shim has died finishes its work, and then this process,
+// finding both mechanisms fired, ends it.
 //
 // QEMU is started by a child that drops to UID; this process stays what it was (in a jail of root's: uid 0 without any
 // capability) so that an escaped QEMU can neither signal nor trace it, and the death signal from bwrap above still reaches it.
@@ -29,8 +36,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <initializer_list>
 
 namespace {
 
@@ -76,7 +81,7 @@ void become(long uid, long group) {
   if (setresuid(id, id, id) < 0) die("setresuid");
 }
 
-[[noreturn]] void run_qemu(char** argv, long uid, long group, int lifeline, const sigset_t& mask) {
+[[noreturn]] void run_qemu(char** argv, long uid, long group, int lifeline, int launcher, const sigset_t& mask) {
   empty_bounding_set();
   if (uid >= 0) become(uid, group);
   drop_capabilities();
@@ -86,16 +91,17 @@ void become(long uid, long group) {
   const rlimit no_core = {0, 0};
   if (setrlimit(RLIMIT_CORE, &no_core) < 0) die("core size limit");  // a core dump would hold the guest's memory
   close(lifeline);
+  close(launcher);
   sigprocmask(SIG_SETMASK, &mask, nullptr);
   execv(argv[0], argv);
   die(argv[0]);
 }
 
 // Only what this process needs stays open: a copy of QEMU's sockets here would hide QEMU's end from the other side.
-void close_all_but(int a, int b, int c) {
+void close_all_but(const int (&keep)[4]) {
   for (unsigned first = 3; first != 0;) {
     unsigned next = ~0U;
-    for (const int fd : {a, b, c}) {
+    for (const int fd : keep) {
       if (fd >= 0 && static_cast<unsigned>(fd) >= first && static_cast<unsigned>(fd) < next) next = static_cast<unsigned>(fd);
     }
     if (next > first) syscall(SYS_close_range, first, next == ~0U ? ~0U : next - 1, 0);
@@ -106,14 +112,17 @@ void close_all_but(int a, int b, int c) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 7 || strcmp(argv[5], "--") != 0) {
+  if (argc < 8 || strcmp(argv[6], "--") != 0) {
     errno = EINVAL;
-    die("usage: boxlite-vm-init LIFELINE LOCK UID GROUP -- QEMU ARGUMENT...");
+    die("usage: boxlite-vm-init LIFELINE LAUNCHER LOCK UID GROUP -- QEMU ARGUMENT...");
   }
   const int lifeline = static_cast<int>(parse_number(argv[1], "LIFELINE"));
-  const int lock = static_cast<int>(parse_number(argv[2], "LOCK"));
-  const long uid = strcmp(argv[3], "-") == 0 ? -1 : parse_number(argv[3], "UID");
-  const long group = strcmp(argv[4], "-") == 0 ? -1 : parse_number(argv[4], "GROUP");
+  const int launcher = static_cast<int>(parse_number(argv[2], "LAUNCHER"));
+  const int lock = static_cast<int>(parse_number(argv[3], "LOCK"));
+  const long uid = strcmp(argv[4], "-") == 0 ? -1 : parse_number(argv[4], "UID");
+  const long group = strcmp(argv[5], "-") == 0 ? -1 : parse_number(argv[5], "GROUP");
+  // From bwrap. Had it died before this line, the two descriptors below would still tell of the shim.
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) die("parent-death signal");
 
   sigset_t child_signal;
   sigset_t before;
@@ -125,16 +134,16 @@ int main(int argc, char** argv) {
 
   const pid_t qemu = fork();
   if (qemu < 0) die("fork");
-  if (qemu == 0) run_qemu(argv + 6, uid, group, lifeline, before);
+  if (qemu == 0) run_qemu(argv + 7, uid, group, lifeline, launcher, before);
 
   empty_bounding_set();
   drop_capabilities();
-  close_all_but(lifeline, lock, children);
+  close_all_but({lifeline, launcher, lock, children});
   for (;;) {
-    pollfd waiting[2] = {{lifeline, POLLIN, 0}, {children, POLLIN, 0}};
-    if (poll(waiting, 2, -1) < 0 && errno != EINTR) die("poll");
-    if (waiting[0].revents != 0) return 128 + SIGKILL;
-    if (waiting[1].revents == 0) continue;
+    pollfd waiting[3] = {{lifeline, POLLIN, 0}, {launcher, POLLIN, 0}, {children, POLLIN, 0}};
+    if (poll(waiting, 3, -1) < 0 && errno != EINTR) die("poll");
+    if (waiting[0].revents != 0 || waiting[1].revents != 0) return 128 + SIGKILL;
+    if (waiting[2].revents == 0) continue;
     signalfd_siginfo ignored;
     (void)!read(children, &ignored, sizeof ignored);
     int status = 0;

@@ -117,7 +117,7 @@ JailPlan jail_plan(const VmConfig& config, const VmPrograms& programs) {
 std::vector<std::string> jail_command(const JailPlan& plan, const VmConfig& config, const VmPrograms& programs,
                                       const std::vector<std::string>& qemu_argv) {
   std::vector<std::string> argv = {programs.bwrap, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"};
-  argv.insert(argv.end(), {"--unshare-cgroup-try", "--die-with-parent", "--new-session", "--as-pid-1", "--clearenv"});
+  argv.insert(argv.end(), {"--unshare-cgroup-try", "--new-session", "--as-pid-1", "--clearenv"});
   argv.insert(argv.end(), {"--cap-drop", "ALL"});
   if (plan.user_namespace) {
     argv.push_back("--unshare-user");
@@ -138,8 +138,8 @@ std::vector<std::string> jail_command(const JailPlan& plan, const VmConfig& conf
   if (plan.kvm) argv.insert(argv.end(), {"--dev-bind", kKvmDevice, kKvmDevice});
   argv.insert(argv.end(), {"--chdir", "/", "--"});
 
-  argv.insert(argv.end(), {kJailVmInit, std::to_string(plan.lifeline_fd), std::to_string(plan.lock_fd)});
-  argv.insert(argv.end(), {number_or_dash(plan.uid), number_or_dash(plan.kvm_group), "--"});
+  argv.insert(argv.end(), {kJailVmInit, std::to_string(plan.lifeline_fd), std::to_string(plan.launcher_fd)});
+  argv.insert(argv.end(), {std::to_string(plan.lock_fd), number_or_dash(plan.uid), number_or_dash(plan.kvm_group), "--"});
   argv.insert(argv.end(), qemu_argv.begin(), qemu_argv.end());
   return argv;
 }

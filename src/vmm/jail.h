@@ -43,6 +43,7 @@ struct JailPlan {
   bool kvm = false;                        // bind /dev/kvm
   HostFolders folders;
   int lifeline_fd = -1;  // read end
+  int launcher_fd = -1;  // pidfd of this process
   int lock_fd = -1;      // the VM's lock, kept open by every process of the VM; -1: none
 };
 

@@ -35,7 +35,8 @@ JailPlan plan() {
   JailPlan plan;
   plan.folders = {.binds = {"/usr/lib/x86_64-linux-gnu"}, .symlinks = {{"/lib", "usr/lib"}}};
   plan.lifeline_fd = 20;
-  plan.lock_fd = 21;
+  plan.launcher_fd = 21;
+  plan.lock_fd = 22;
   return plan;
 }
 
@@ -56,8 +57,7 @@ TEST(JailTest, EveryNamespaceIsItsOwn) {
 }
 
 TEST(JailTest, EnvironmentSessionAndCapabilitiesAreNotInherited) {
-  for (const char* option : {"--clearenv", "--new-session", "--die-with-parent", "--as-pid-1"})
-    EXPECT_THAT(command(plan()), Contains(option));
+  for (const char* option : {"--clearenv", "--new-session", "--as-pid-1"}) EXPECT_THAT(command(plan()), Contains(option));
   EXPECT_TRUE(has_sequence(command(plan()), {"--cap-drop", "ALL"}));
   EXPECT_THAT(command(plan()), Not(Contains("--cap-add")));
 }
@@ -80,8 +80,11 @@ TEST(JailTest, FoldersAboveMountsCanBePassedByAnotherUid) {
   }
 }
 
+// A bwrap that is killed half-way leaves a child that waits for ever (docs/decisions/002-no-death-signal-for-bwrap.md).
+TEST(JailTest, BwrapIsNotKilledInTheMiddleOfItsWork) { EXPECT_THAT(command(plan()), Not(Contains("--die-with-parent"))); }
+
 TEST(JailTest, PidOneIsOurInitHoldingLifelineAndLock) {
-  EXPECT_TRUE(has_sequence(command(plan()), {"--", kJailVmInit, "20", "21", "-", "-", "--", "/usr/bin/qemu", "-x"}));
+  EXPECT_TRUE(has_sequence(command(plan()), {"--", kJailVmInit, "20", "21", "22", "-", "-", "--", "/usr/bin/qemu", "-x"}));
 }
 
 TEST(JailTest, RootsBoxRunsAsItsOwnUidWithoutAUserNamespace) {
@@ -91,7 +94,7 @@ TEST(JailTest, RootsBoxRunsAsItsOwnUidWithoutAUserNamespace) {
   root.kvm_group = 108;
   const auto argv = command(root);
   EXPECT_THAT(argv, Not(Contains("--unshare-user")));
-  EXPECT_TRUE(has_sequence(argv, {kJailVmInit, "20", "21", "4242", "108", "--"}));
+  EXPECT_TRUE(has_sequence(argv, {kJailVmInit, "20", "21", "22", "4242", "108", "--"}));
   std::vector<std::string> kept;
   for (std::size_t i = 0; i + 1 < argv.size(); ++i) {
     if (argv[i] == "--cap-add") kept.push_back(argv[i + 1]);

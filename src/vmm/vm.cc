@@ -1,7 +1,7 @@
 #include "vmm/vm.h"
 
 #include <fcntl.h>
-#include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -82,6 +82,8 @@ Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm
   TRY_ASSIGN(sys::Pipe lifeline, sys::pipe());
   TRY_ASSIGN(sys::Pipe complaints, sys::pipe());
   TRY(sys::set_nonblocking(complaints.read_end.get(), true));
+  const UniqueFd launcher(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
+  if (!launcher) return fail_errno("pidfd_open of this process");
   UniqueFd base_image;
   UniqueFd overlay;
   if (!config.base_image.empty()) {
@@ -96,6 +98,7 @@ Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm
                                .overlay = overlay.get()};
   JailPlan plan = jail_plan(config, programs);
   plan.lifeline_fd = lifeline.read_end.get();
+  plan.launcher_fd = launcher.get();
   plan.lock_fd = vm_lock_fd;
 
   ProcessSpec spec;
@@ -103,8 +106,8 @@ Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm
   spec.argv = jail_command(plan, config, programs, qemu_command(config, programs.qemu, fds));
   spec.stdout_fd = complaints.write_end.get();
   spec.stderr_fd = complaints.write_end.get();
-  spec.die_with_parent = true;
-  for (const int fd : {fds.portal, fds.console, fds.qmp, fds.base_image, fds.overlay, plan.lifeline_fd, plan.lock_fd}) {
+  for (const int fd :
+       {fds.portal, fds.console, fds.qmp, fds.base_image, fds.overlay, plan.lifeline_fd, plan.launcher_fd, plan.lock_fd}) {
     if (fd >= 0) spec.inherit.push_back(fd);
   }
   auto child = ChildProcess::spawn(spec);
@@ -124,8 +127,7 @@ Vm::~Vm() {
   if (!jail_ || status_) return;
   kill();
   const auto ended = wait_process_end(jail_->pidfd(), kKillPatience);
-  if (!ended || !*ended) (void)jail_->kill(SIGKILL);
-  (void)jail_->wait();
+  if (ended && *ended) (void)jail_->wait();  // else it ends a little later, and is reaped when this process has ended
 }
 
 void Vm::kill() {

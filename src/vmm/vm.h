@@ -2,9 +2,9 @@
 //
 //   this process ─▶ bwrap (monitor) ─▶ boxlite-vm-init (PID 1 of the jail) ─▶ qemu-system-x86_64
 //
-// It ends when this process does, by two mechanisms (DESIGN §2): parent-death signals down the chain, and the lifeline, a pipe
-// whose write end only this process holds; boxlite-vm-init ends at its end-of-file, and with PID 1 goes the whole PID namespace.
-// launch() must be called on a thread that lives as long as the process (the parent-death signal follows the thread).
+// It ends when this process does, by two mechanisms: the lifeline, a pipe whose write end only this process holds, and a pidfd of
+// this process. boxlite-vm-init watches both, and with PID 1 goes the whole PID namespace. There is no parent-death signal on
+// bwrap: docs/decisions/002-no-death-signal-for-bwrap.md.
 //
 // The command line, the jail's command line and what each file descriptor is: qemu_command.cc, jail.cc.
 // Not thread safe. Destroying a Vm kills it and reaps the jail.
