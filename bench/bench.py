@@ -140,10 +140,11 @@ def main():
         try:
             for name in wanted:
                 getattr(bench, name)()
+            accelerator = json.loads(bench.boxlite.ok("info", "--format", "json"))["accelerator"]
         finally:
             bench.boxlite.close()
     result = {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "cores": os.cpu_count(),
-              "kernel": os.uname().release, "accelerator": "tcg", "figures": bench.figures}
+              "kernel": os.uname().release, "accelerator": accelerator, "figures": bench.figures}
     if not sys.argv[1:]:
         path = os.path.join(REPOSITORY, "docs", "results", f"{result['date'][:10]}-bench.json")
         with open(path, "w") as file:

@@ -33,10 +33,11 @@ def main():
                 if finished.out != f"boot {number}\n":
                     failures.append(str(finished))
                 print(f"boot {number + 1} of {boots}: {took[-1]:.2f} s, {len(failures)} failed so far", flush=True)
+    accelerator = json.loads(boxlite.ok("info", "--format", "json"))["accelerator"]
     boxlite.close()
     took.sort()
     result = {"what": "cold boots (boxlite run --rm IMAGE echo) with a busy loop on every core", "boots": boots,
-              "failed": len(failures), "cores": os.cpu_count(), "accelerator": "tcg", "seconds": {
+              "failed": len(failures), "cores": os.cpu_count(), "accelerator": accelerator, "seconds": {
                   "median": round(statistics.median(took), 3), "p95": round(took[int(len(took) * 0.95) - 1], 3),
                   "worst": round(took[-1], 3)}, "failures": failures}
     os.makedirs(os.path.dirname(result_path), exist_ok=True)
