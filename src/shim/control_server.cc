@@ -1,5 +1,6 @@
 #include "shim/control_server.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -38,6 +39,7 @@ class ControlServer::Connection : public std::enable_shared_from_this<Connection
     const ssize_t count = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (count < 0 && (errno == EAGAIN || errno == EINTR)) return read_next();
     if (count <= 0) return close();
+    if (client_has_gone()) return close();
     input_.append(buffer.data(), static_cast<std::size_t>(count));
     if (!is_control_) {
       const std::size_t newline = input_.find('\n');
@@ -55,6 +57,13 @@ class ControlServer::Connection : public std::enable_shared_from_this<Connection
     server_.handler_.on_call(*call, [weak = weak_from_this()](const Json& reply) {
       if (const auto self = weak.lock()) self->answer(reply);
     });
+  }
+
+  // Such a client was told that its call failed: if this shim stood still, its signal must not come as a surprise now. One that
+  // has only shut down its writing side still waits for an answer.
+  bool client_has_gone() const {
+    pollfd state{socket_.get(), 0, 0};
+    return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLHUP | POLLERR)) != 0;
   }
 
   void become_bridge() {

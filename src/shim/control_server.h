@@ -1,6 +1,7 @@
 // portal.sock: accepts connections, checks who they are from, reads what they want (runtime/control.h), and hands them on.
 //
 // A connection that says nothing waits in vain and holds up nobody. Bad first lines are answered with an error and closed.
+// What a client asked for that has closed its connection meanwhile is not done.
 #pragma once
 
 #include <functional>
