@@ -1,10 +1,15 @@
 #include "cli/foreground.h"
 
 #include <csignal>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "cli/interruptible_start.h"
 #include "cli/output.h"
+#include "cli/patient_call.h"
 #include "cli/verb.h"
 
 namespace boxlite::cli {
@@ -20,6 +25,15 @@ int report_lost_output(const OutputLost& lost) {
   if (lost.error.error_number() == EPIPE) return signal_status(SIGPIPE);
   print_error(lost.error.message());
   return kExitFailure;
+}
+
+/// Box::exec() and Box::attach(), which a user can end when the box does not answer.
+Result<std::shared_ptr<Execution>> open_session(SignalWatch& signals, std::string_view farewell,
+                                                const std::function<Result<Execution>()>& open) {
+  std::optional<Result<Execution>> opened;
+  call_or_leave(signals, farewell, [&] { opened = open(); });
+  TRY_ASSIGN(Execution session, std::move(*opened));
+  return std::make_shared<Execution>(std::move(session));
 }
 
 /// A --rm box may have removed itself at any moment.
@@ -61,17 +75,20 @@ Result<int> run_in_foreground(Box& box, const BoxOptions& options) {
     if (options.auto_remove) (void)box.remove(true);
     return std::unexpected(std::move(outcome.started).error());
   }
-  std::optional<Execution> session = std::move(*outcome.started);
-  if (!session) {  // another process started it between our two steps
-    TRY_ASSIGN(session, box.attach());
+  const std::string still_runs = fmt::format("box {} still runs; boxlite rm -f {} ends it", box.name(), box.name());
+  std::shared_ptr<Execution> session;
+  if (*outcome.started) {
+    session = std::make_shared<Execution>(std::move(**outcome.started));
+  } else {  // another process started it between our two steps
+    TRY_ASSIGN(session, open_session(signals, still_runs, [&] { return box.attach(); }));
   }
 
-  const Result<PumpEnd> end = pump_session(*session, signals, {options.open_stdin, options.tty, window});
+  const Result<PumpEnd> end = pump_session(session, signals, {options.open_stdin, options.tty, window});
   session.reset();
 
   if (end) {
     if (const Interrupted* interrupted = std::get_if<Interrupted>(&*end)) {
-      print_error(fmt::format("box {} still runs; boxlite rm -f {} ends it", box.name(), box.name()));
+      print_error(still_runs);
       return signal_status(interrupted->signal);
     }
     if (std::holds_alternative<OutputLost>(*end)) TRY(allow_not_found(box.stop(kGraceAfterOutputLost)));
@@ -90,12 +107,16 @@ Result<int> exec_in_foreground(Box& box, ExecOptions options) {
     options.columns = window->columns;
   }
   TRY_ASSIGN(SignalWatch signals, watch_session_signals());
-  TRY_ASSIGN(Execution session, box.exec(options));
+  const std::string farewell = fmt::format("box {} does not answer; the command may run in it nevertheless", box.name());
+  TRY_ASSIGN(const std::shared_ptr<Execution> session, open_session(signals, farewell, [&] { return box.exec(options); }));
   TRY_ASSIGN(const PumpEnd end, pump_session(session, signals, {options.open_stdin, options.tty, window}));
   if (const ExitInfo* exit = std::get_if<ExitInfo>(&end)) return exit->code;
-  if (const Interrupted* interrupted = std::get_if<Interrupted>(&end)) return signal_status(interrupted->signal);
+  if (const Interrupted* interrupted = std::get_if<Interrupted>(&end)) {
+    if (interrupted->unanswered) print_error(farewell);
+    return signal_status(interrupted->signal);
+  }
   // As the kernel would do to it in a local pipe.
-  (void)session.signal(SIGPIPE);
+  (void)call_within(kAnswerPatience, [session] { return session->signal(SIGPIPE); });
   return report_lost_output(std::get<OutputLost>(end));
 }
 

@@ -10,14 +10,13 @@
 
 #include "base/sys.h"
 #include "cli/output.h"
+#include "cli/patient_call.h"
 
 namespace boxlite::cli {
 namespace {
 
 // A stop before the box's shim exists finds nothing to stop, so it is repeated until the start has come to its end.
 constexpr std::chrono::milliseconds kStopAgain{50};
-
-bool asks_to_end(int signal) { return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT; }
 
 void stop_until_done(Box& box, int done) {
   while (sys::poll_one(done, POLLIN, kStopAgain).value_or(POLLHUP) == 0) (void)box.stop(std::chrono::seconds(0));

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/sys.h"
+#include "cli/patient_call.h"
 
 namespace boxlite::cli {
 namespace {
@@ -22,7 +23,7 @@ constexpr std::size_t kInputChunk = 32 * 1024;
 constexpr int kInterruptsToLeave = 3;
 
 bool is_regular_file(int fd) {
-  struct stat status{};
+  struct stat status {};
   return ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
 }
 
@@ -30,8 +31,8 @@ bool is_transient(int error_number) { return error_number == EAGAIN || error_num
 
 class Pump {
  public:
-  Pump(Execution& session, SignalWatch& signals, const PumpOptions& options)
-      : session_(session), signals_(signals), options_(options), reading_(options.input) {}
+  Pump(std::shared_ptr<Execution> session, SignalWatch& signals, const PumpOptions& options)
+      : shared_(std::move(session)), session_(*shared_), signals_(signals), options_(options), reading_(options.input) {}
 
   Result<PumpEnd> run();
 
@@ -48,8 +49,10 @@ class Pump {
   void write_output();
   void handle_signals();
   void pass_signal(int signal);
+  void resize(WindowSize size);
   Result<short> wait();
 
+  std::shared_ptr<Execution> shared_;  // with calls that wait for an answer: they use nothing that next() or write_stdin() change
   Execution& session_;
   SignalWatch& signals_;
   PumpOptions options_;
@@ -64,8 +67,7 @@ class Pump {
 };
 
 Result<PumpEnd> Pump::run() {
-  if (const auto now = window_size(); options_.tty && now && now != options_.window)
-    (void)session_.resize(now->rows, now->columns);
+  if (const auto now = window_size(); options_.tty && now && now != options_.window) resize(*now);
   while (true) {
     TRY(take_events());
     if (end_) return *end_;
@@ -141,11 +143,15 @@ void Pump::pass_input() {
 }
 
 void Pump::pass_signal(int signal) {
-  const Result<void> passed = session_.signal(signal);
-  if (signal != SIGINT && signal != SIGTERM && signal != SIGHUP && signal != SIGQUIT) return;
+  const Result<void> passed = call_within(kAnswerPatience, [session = shared_, signal] { return session->signal(signal); });
+  if (!asks_to_end(signal)) return;
   // Neither a box that does not answer nor a command that does not care may keep the user here.
   const bool unanswered = !passed && passed.error().code() == ErrorCode::kUnavailable;
-  if (++interrupts_ >= kInterruptsToLeave || unanswered) end_ = Interrupted{signal};
+  if (++interrupts_ >= kInterruptsToLeave || unanswered) end_ = Interrupted{signal, unanswered};
+}
+
+void Pump::resize(WindowSize size) {
+  (void)call_within(kAnswerPatience, [session = shared_, size] { return session->resize(size.rows, size.columns); });
 }
 
 void Pump::handle_signals() {
@@ -153,9 +159,9 @@ void Pump::handle_signals() {
     const std::optional<int> signal = signals_.next();
     if (!signal) return;
     if (*signal == SIGWINCH) {
-      if (const auto size = window_size(); size && options_.tty) (void)session_.resize(size->rows, size->columns);
+      if (const auto size = window_size(); size && options_.tty) resize(*size);
     } else if (options_.tty) {
-      end_ = Interrupted{*signal};
+      end_ = Interrupted{.signal = *signal};
     } else {
       pass_signal(*signal);
     }
@@ -190,7 +196,7 @@ Result<SignalWatch> watch_session_signals() {
   return SignalWatch::create({SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH});
 }
 
-Result<PumpEnd> pump_session(Execution& session, SignalWatch& signals, const PumpOptions& options) {
+Result<PumpEnd> pump_session(const std::shared_ptr<Execution>& session, SignalWatch& signals, const PumpOptions& options) {
   std::optional<RawMode> raw;
   if (options.input && options.tty && is_terminal(STDIN_FILENO)) {
     TRY_ASSIGN(RawMode entered, RawMode::enter(STDIN_FILENO));

@@ -17,6 +17,7 @@
 // for us is for us alone (docker's rule).
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <variant>
 
@@ -39,13 +40,15 @@ struct OutputLost {
 /// A signal ended our part; the command may go on.
 struct Interrupted {
   int signal = 0;
+  bool unanswered = false;  // the box did not take it
 };
 using PumpEnd = std::variant<ExitInfo, OutputLost, Interrupted>;
 
 /// The signals the pump handles. Made before the command is started, so that none is lost between.
 Result<SignalWatch> watch_session_signals();
 
-/// An Error is the session's: kUnavailable when the box went away before the command's exit was seen.
-Result<PumpEnd> pump_session(Execution& session, SignalWatch& signals, const PumpOptions& options);
+/// A box that does not answer holds up nothing for longer than kAnswerPatience; a call that waits for it keeps its share of the
+/// session. An Error is the session's: kUnavailable when the box went away before the command's exit was seen.
+Result<PumpEnd> pump_session(const std::shared_ptr<Execution>& session, SignalWatch& signals, const PumpOptions& options);
 
 }  // namespace boxlite::cli

@@ -10,6 +10,8 @@
 #include <csignal>
 #include <deque>
 #include <functional>
+#include <latch>
+#include <memory>
 #include <span>
 #include <string>
 #include <thread>
@@ -111,7 +113,7 @@ class SessionPumpTest : public ::testing::Test {
     ::signal(SIGPIPE, SIG_IGN);
     auto impl = std::make_unique<Execution::Impl>(std::move(*sys::socket_pair()));
     fake_ = impl.get();
-    session_.emplace(std::move(impl));
+    session_ = std::make_shared<Execution>(std::move(impl));
     out_ = std::move(*sys::pipe());
     in_ = std::move(*sys::pipe());
   }
@@ -133,7 +135,7 @@ class SessionPumpTest : public ::testing::Test {
     Result<SignalWatch> signals = watch_session_signals();
     EXPECT_TRUE(signals);
     ready_();
-    const Result<PumpEnd> end = pump_session(*session_, *signals, options);
+    const Result<PumpEnd> end = pump_session(session_, *signals, options);
     EXPECT_TRUE(end) << end.error().message();
     return end ? *end : PumpEnd(Interrupted{-1});
   }
@@ -148,7 +150,7 @@ class SessionPumpTest : public ::testing::Test {
   }
 
   Execution::Impl* fake_ = nullptr;
-  std::optional<Execution> session_;
+  std::shared_ptr<Execution> session_;
   sys::Pipe out_;
   sys::Pipe in_;
   std::function<void()> ready_ = [] {};  // signals are blocked from here on
@@ -255,7 +257,7 @@ TEST_F(SessionPumpTest, ASignalGetsThroughWhileNobodyReadsTheOutput) {
 TEST_F(SessionPumpTest, TheThirdInterruptLeavesACommandThatIgnoresThem) {
   ready_ = [] { ::raise(SIGINT); };
   fake_->on_signal_ = [this](int) {
-    if (fake_->signals_.size() < 3) ::raise(SIGINT);
+    if (fake_->signals_.size() < 3) ::kill(::getpid(), SIGINT);
     return Result<void>();
   };
   const PumpEnd end = pump();
@@ -268,6 +270,23 @@ TEST_F(SessionPumpTest, ABoxThatDoesNotAnswerDoesNotKeepTheUser) {
   ready_ = [] { ::raise(SIGTERM); };
   fake_->on_signal_ = [](int) -> Result<void> { return std::unexpected(Error(ErrorCode::kUnavailable, "no answer")); };
   EXPECT_TRUE(std::holds_alternative<Interrupted>(pump()));
+}
+
+TEST_F(SessionPumpTest, ABoxThatNeverAnswersDoesNotKeepTheUser) {
+  const auto answered = std::make_shared<std::latch>(1);
+  const auto left = std::make_shared<std::latch>(1);
+  ready_ = [] { ::raise(SIGTERM); };
+  fake_->on_signal_ = [=](int) -> Result<void> {
+    answered->wait();
+    left->count_down();
+    return {};
+  };
+  const PumpEnd end = pump();
+  ASSERT_TRUE(std::holds_alternative<Interrupted>(end));
+  EXPECT_TRUE(std::get<Interrupted>(end).unanswered);
+  session_.reset();  // the call still has its share
+  answered->count_down();
+  left->wait();
 }
 
 TEST_F(SessionPumpTest, AFullDiskIsReportedAsLostOutput) {

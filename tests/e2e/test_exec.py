@@ -1,10 +1,15 @@
 """`exec`: a second command in a running box, with docker's meaning. All tests share one box."""
 
 import json
+import os
+import signal
 import subprocess
+import time
 
 import pytest
+from boxlite_testing import census
 from boxlite_testing.terminal import Terminal
+from boxlite_testing.waiting import wait_until
 
 
 def test_output_stays_apart_and_the_exit_code_comes_back(shared):
@@ -141,3 +146,36 @@ def test_stdin_of_an_interactive_exec_can_be_a_conversation(shared):
     child.stdin.write(b"exit 2\n")
     child.stdin.close()
     assert child.wait(timeout=60) == 2
+
+
+def blocks(pid, number):
+    """Whether the process has come to the point from which it handles the signal itself."""
+    with open(f"/proc/{pid}/status") as status:
+        blocked = next(line.split()[1] for line in status if line.startswith("SigBlk:"))
+    return int(blocked, 16) >> (number - 1) & 1 == 1
+
+
+def interrupt(child, number):
+    """Sends the signal; the exit status and the error output of what leaves for it."""
+    os.kill(child.pid, number)
+    sent_at = time.monotonic()
+    _, stderr = child.communicate(timeout=20)  # a box has a minute to answer
+    print(f"left {time.monotonic() - sent_at:.1f} s after the signal")
+    return child.returncode, stderr.decode()
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_box_that_does_not_answer_keeps_nobody(shared, number, code):
+    running = shared.spawn("exec", "box", "sh", "-c", "echo here; exec sleep 1000")
+    assert running.stdout.readline() == b"here\n"
+    qemu = census.qemu(shared.home, shared.inspect("box")["id"])
+    qemu.kill(signal.SIGSTOP)
+    try:
+        starting = shared.spawn("exec", "box", "echo", "hi")
+        wait_until(lambda: blocks(starting.pid, number), "exec handles signals")
+        for child in (starting, running):
+            status, errors = interrupt(child, number)
+            assert status == code and len(errors.splitlines()) == 1 and "box" in errors, (status, errors)
+    finally:
+        qemu.kill(signal.SIGCONT)
+    assert shared.ok("exec", "box", "echo", "again") == "again\n"
