@@ -10,7 +10,27 @@
 
 namespace boxlite::shim {
 
-QmpChannel::QmpChannel(EventLoop& loop, int fd) : fd_(fd), watch_(loop, fd), client_(nullptr) { wait(); }
+QmpChannel::QmpChannel(EventLoop& loop, int fd)
+    : fd_(fd),
+      watch_(loop, fd),
+      retry_(loop),
+      client_([this](const std::string& name, const Json& data) { on_event(name, data); }) {
+  wait();
+}
+
+void QmpChannel::on_event(const std::string& name, const Json& data) {
+  if (name == "BLOCK_IO_ERROR" && !out_of_space_) {
+    out_of_space_ = json_get_or<bool>(data, "nospace", name, false).value_or(false);
+    log("{}", out_of_space_ ? "the host's disk is full: the box is paused until there is space again"
+                            : "the box's disk had an I/O error");
+  } else if (name == "STOP" && out_of_space_) {
+    retry_.start(kRetry, [this] {
+      // No space yet: the write fails again, and another STOP brings us back here.
+      client_.execute("cont", Json::object(), [](const Result<Json>&) {});
+      flush();
+    });
+  }
+}
 
 void QmpChannel::wait() {
   watch_.on_readable([this] { read_some(); });

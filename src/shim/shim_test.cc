@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <charconv>
+#include <filesystem>
 #include <iostream>
 
 #include "base/file.h"
@@ -176,6 +177,17 @@ class ShimTest : public ::testing::Test {
   void start_and_run(std::vector<std::string> args) {
     const UniqueFd socket = start(std::move(args));
     ASSERT_EQ(kinds(reports(socket.get())), "lease running");
+  }
+
+  // The shim that stands at a failpoint.
+  static pid_t stopped_shim() {
+    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+      const auto command = read_file(entry.path() / "cmdline", 65536);
+      if (!command || !command->starts_with(std::string("boxlite-shim\0", 13) + kId)) continue;
+      const auto status = read_file(entry.path() / "status", 65536);
+      if (status && status->find("State:\tT") != std::string::npos) return std::stoi(entry.path().filename());
+    }
+    return -1;
   }
 
   bool alive() const { return probe_lease(paths_, kId)->held; }
@@ -394,12 +406,12 @@ TEST_F(ShimTest, AStarterThatDiesBeforeTheConfigurationLeavesNothing) {
 }
 
 TEST_F(ShimTest, AStarterThatDiesBeforeTheLeaseHasFailedToStart) {
+  pid_t shim = -1;
   {
-    // Another holds the lease until the starter is gone.
-    const auto earlier = OfdLock::try_acquire(paths_.lease(kId));
-    ASSERT_TRUE(earlier && *earlier);
-    const UniqueFd socket = start({"true"});
+    const UniqueFd socket = start({"true"}, {"BOXLITE_FAILPOINTS=shim.configured=stop"});
+    ASSERT_TRUE(eventually([&] { return (shim = stopped_shim()) > 0; }));
   }
+  ::kill(shim, SIGCONT);
   EXPECT_TRUE(eventually([&] { return read_exit_record(paths_.exit_record(kId)).has_value(); }));
   const ExitRecord record = end();
   EXPECT_TRUE(record.failed);

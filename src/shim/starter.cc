@@ -29,12 +29,17 @@ const char* name_of(ShimReport report) {
   return "failed";
 }
 
+bool at_end(int socket) {
+  char byte = 0;
+  return ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 }  // namespace
 
 Result<std::optional<ShimConfig>> read_config(int socket) {
   LineReader reader(socket);
   TRY_ASSIGN(const std::optional<std::string> line, reader.next(std::nullopt));
-  if (!line) return std::nullopt;
+  if (!line || at_end(socket)) return std::nullopt;
   TRY_ASSIGN(const Json json, parse_json(*line, "shim configuration"));
   return shim_config_from_json(json);
 }
@@ -44,10 +49,7 @@ Starter::Starter(EventLoop& loop, UniqueFd socket) : loop_(loop), socket_(std::m
   wait();
 }
 
-bool Starter::gone() const {
-  char byte = 0;
-  return !socket_ || ::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
-}
+bool Starter::gone() const { return !socket_ || at_end(socket_.get()); }
 
 void Starter::send(const Json& message) {
   if (!socket_) return;

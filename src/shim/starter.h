@@ -13,7 +13,7 @@
 
 namespace boxlite::shim {
 
-/// Waits for the configuration. nullopt: the starter ended before it had sent all of it.
+/// Waits for the configuration. nullopt: the starter has ended, before it had sent all of it or right after.
 Result<std::optional<ShimConfig>> read_config(int socket);
 
 class Starter {

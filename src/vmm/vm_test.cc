@@ -195,6 +195,27 @@ TEST_F(VmTest, NothingLivesOnWhenTheLauncherIsKilled) {
   EXPECT_TRUE(eventually([&] { return !*OfdLock::held(path("vm.lock")); }));
 }
 
+// The moments at which bwrap has cloned and its child does not yet watch anything are among these.
+TEST_F(VmTest, NothingLivesOnWhenTheLauncherIsKilledWhileTheJailIsMade) {
+  for (int delay_ms = 0; delay_ms < 40; ++delay_ms) {
+    auto launched = sys::pipe();
+    const pid_t launcher = ::fork();
+    ASSERT_GE(launcher, 0);
+    if (launcher == 0) {
+      auto vm = launch_with_lock();
+      if (!vm || !sys::write_all(launched->write_end.get(), "l")) ::_exit(1);
+      for (;;) ::pause();
+    }
+    launched->write_end.reset();
+    std::byte byte;
+    ASSERT_EQ(*sys::read(launched->read_end.get(), std::span(&byte, 1)), 1U);
+    ::poll(nullptr, 0, delay_ms);  // not a wait for something: the moment of the kill is what is tried
+    ::kill(launcher, SIGKILL);
+    ::waitpid(launcher, nullptr, 0);
+    ASSERT_TRUE(eventually([&] { return !*OfdLock::held(path("vm.lock")); })) << delay_ms << " ms";
+  }
+}
+
 TEST_F(VmTest, NothingLivesOnWhenTheObjectGoes) {
   {
     auto vm = launch_with_lock();
