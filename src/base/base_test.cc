@@ -173,6 +173,11 @@ TEST_F(BaseTest, JsonErrorsNameTheSubject) {
   EXPECT_EQ(*json_get<std::uint64_t>(value, "a", "t"), 1U);
   EXPECT_FALSE(json_get<std::uint64_t>(value, "n", "t"));
   EXPECT_FALSE(json_get<std::string>(value, "a", "t"));
+  const Json wide = *parse_json(R"({"n":4294967305,"m":-4294967287})", "t");  // 2^32 + 9 and 9 - 2^32: both would be cut to 9
+  EXPECT_FALSE(json_get<int>(wide, "n", "t"));
+  EXPECT_FALSE(json_get<int>(wide, "m", "t"));
+  EXPECT_FALSE(json_get<std::uint32_t>(wide, "n", "t"));
+  EXPECT_EQ(*json_get<std::int64_t>(wide, "n", "t"), 4294967305);
   EXPECT_EQ(*json_get_or<std::string>(value, "absent", "t", "d"), "d");
   EXPECT_FALSE(parse_json(std::string(100000, '['), "t"));
 }

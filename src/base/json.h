@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -17,7 +18,7 @@ using Json = nlohmann::json;
 /// kCorrupt with `what` and the position when the text is not JSON. The caller bounds the size; nesting is bounded here (64).
 Result<Json> parse_json(std::string_view text, std::string_view what);
 
-/// The member `key` of an object as T; kCorrupt naming `what` and `key` when it is absent or of another type.
+/// The member `key` of an object as T; kCorrupt naming `what` and `key` when it is absent, of another type, or a number beyond T.
 template <typename T>
 Result<T> json_get(const Json& object, std::string_view key, std::string_view what) {
   if (object.is_object()) {
@@ -26,9 +27,15 @@ Result<T> json_get(const Json& object, std::string_view key, std::string_view wh
         if constexpr (std::same_as<T, bool>) {
           if (it->is_boolean()) return it->template get<bool>();
         } else if constexpr (std::unsigned_integral<T>) {
-          if (it->is_number_unsigned()) return it->template get<T>();
+          if (it->is_number_unsigned()) {
+            if (const auto value = it->template get<std::uint64_t>(); std::in_range<T>(value)) return static_cast<T>(value);
+          }
         } else if constexpr (std::integral<T>) {
-          if (it->is_number_integer()) return it->template get<T>();
+          if (it->is_number_unsigned()) {
+            if (const auto value = it->template get<std::uint64_t>(); std::in_range<T>(value)) return static_cast<T>(value);
+          } else if (it->is_number_integer()) {
+            if (const auto value = it->template get<std::int64_t>(); std::in_range<T>(value)) return static_cast<T>(value);
+          }
         } else {
           return it->template get<T>();
         }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 
 #include "base/sys.h"
 #include "image/image_job.h"
@@ -49,6 +50,17 @@ Result<std::int64_t> schema_version(sqlite::Connection& connection) {
   return statement.number(0);
 }
 
+// No box is made before the database is: an empty database beside boxes means that the file was lost, and the boxes, which look like
+// leftovers to a sweep, were not.
+Result<void> refuse_orphaned_boxes(const std::string& path) {
+  const std::string boxes = path.substr(0, path.rfind('/')) + "/boxes";
+  std::error_code ignored;  // a folder that is not there holds no boxes
+  if (!std::filesystem::exists(boxes, ignored) || std::filesystem::is_empty(boxes, ignored)) return {};
+  return fail(ErrorCode::kCorrupt,
+              "{} is missing or empty, but {} holds boxes: put the database back from a backup, or move that folder away to begin anew",
+              path, boxes);
+}
+
 Result<void> migrate(sqlite::Connection& connection, const std::string& path) {
   TRY_ASSIGN(std::int64_t version, schema_version(connection));
   if (version == kSchemaVersion) return {};
@@ -59,6 +71,7 @@ Result<void> migrate(sqlite::Connection& connection, const std::string& path) {
                   "{} was made by a newer boxlite (schema {}, this program knows up to {}); update this program, or use another --home",
                   path, version, kSchemaVersion);
     }
+    if (version == 0) TRY(refuse_orphaned_boxes(path));
     for (; version < kSchemaVersion; ++version) TRY(connection.execute(kMigrations.at(static_cast<std::size_t>(version))));
     return connection.execute(fmt::format("PRAGMA user_version={}", kSchemaVersion).c_str());
   });

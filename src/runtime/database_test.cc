@@ -122,6 +122,23 @@ TEST_F(DatabaseTest, AFileThatIsNoDatabaseIsCorrupt) {
   EXPECT_EQ(opened.error().code(), ErrorCode::kCorrupt);
 }
 
+TEST_F(DatabaseTest, AnEmptiedDatabaseBesideBoxesIsRefusedAndNoBoxTouched) {
+  { ASSERT_TRUE(Database::open(path())); }
+  const std::string boxes = path().substr(0, path().rfind('/')) + "/boxes";
+  ASSERT_TRUE(sys::mkdir(boxes, 0700));
+  ASSERT_TRUE(sys::mkdir(boxes + "/0123456789ab", 0700));
+  EXPECT_TRUE(Database::open(path()));
+  for (const char* suffix : {"-wal", "-shm"}) ASSERT_TRUE(sys::unlink(path() + suffix));
+  ASSERT_EQ(::truncate(path().c_str(), 0), 0);
+  const auto emptied = Database::open(path());
+  ASSERT_FALSE(emptied);
+  EXPECT_EQ(emptied.error().code(), ErrorCode::kCorrupt);
+  EXPECT_NE(emptied.error().message().find(boxes), std::string::npos);
+  ASSERT_TRUE(sys::unlink(path()));
+  EXPECT_FALSE(Database::open(path()));
+  EXPECT_TRUE(sys::stat(boxes + "/0123456789ab"));
+}
+
 TEST_F(DatabaseTest, ItsFilesAreTheOwnersAlone) {
   Database database = *Database::open(path());
   ASSERT_TRUE(database.insert_box(row("0123456789ab", "web")));

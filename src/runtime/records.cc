@@ -147,6 +147,7 @@ Result<ExitRecord> exit_record_from_json(const Json& json) {
   TRY_ASSIGN(record.generation, json_get<std::uint64_t>(json, "generation", what));
   TRY_ASSIGN(record.failed, json_get<bool>(json, "failed", what));
   TRY_ASSIGN(record.code, json_get<int>(json, "code", what));
+  if (record.code < 0 || record.code > 255) return fail(ErrorCode::kCorrupt, "{}: {} is not an exit code", what, record.code);
   TRY_ASSIGN(record.signal, json_get<int>(json, "signal", what));
   TRY_ASSIGN(record.oom_killed, json_get<bool>(json, "oom_killed", what));
   TRY_ASSIGN(record.reason, json_get<std::string>(json, "reason", what));
