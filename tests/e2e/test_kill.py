@@ -164,8 +164,10 @@ def test_after_a_starter_killed_at_any_point_the_truth_is_told_and_start_and_rm_
 def test_a_command_line_killed_while_it_runs_a_box_in_the_foreground_leaves_the_truth(boxlite, demo, point):
     boxlite.ok("pull", demo)
     die_at(boxlite, point, "run", "--name", "a", demo, "sleep", "infinity")
-    # As under docker, a box with all it needs goes on without its command line; the command is not held back for it.
-    assert truth(boxlite, "a") == ("failed" if point in ("start.intent", "start.spawn") else "running")
+    # As under docker, a box that has begun goes on without its command line, whose absence holds nothing back. Before the lease it
+    # depends on who is faster: a shim that sees its starter gone does not begin.
+    allowed = {"start.intent": {"failed"}, "start.spawn": {"failed"}, "start.config": {"failed", "running"}}
+    assert truth(boxlite, "a") in allowed.get(point, {"running"})
     boxlite.ok("start", "a")
     boxlite.ok("exec", "a", "true")
     boxlite.ok("rm", "-f", "a")
