@@ -9,6 +9,9 @@
 //   4  the files in trash/ are deleted
 //   5  the lock files are unlinked            the operation lock's last
 //
+// 1 and 3 need space in SQLite's log, and a box that has filled the disk is what its user removes to get space. When 1 finds none, the box's
+// disk is emptied first: nothing of the box is wanted any more, and nothing has it open. When 3 finds none, 4 goes before it.
+//
 // All of it under the operation lock and the lease, with the VM lock seen free: no start, no late shim and no process of the VM can be at
 // work in between. What is left behind by a killed remover before 3 is a row with an intent; after 3, files of an id without a row. A
 // killed creation leaves the latter as well (create.cc), since it makes the row last. sweep_home() looks for both; a command that
@@ -16,6 +19,8 @@
 #include "runtime/removal.h"
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <memory>
 #include <set>
@@ -50,13 +55,38 @@ Result<void> empty_trash(const HomePaths& paths, const std::string& id) {
   return {};
 }
 
+// True: the write failed for lack of space, and nothing else.
+bool disk_full(const Result<void>& written) { return !written && written.error().code() == ErrorCode::kResourceExhausted; }
+
+Result<void> empty_disk(const HomePaths& paths, const std::string& id) {
+  const auto disk = sys::open(paths.disk(id), O_WRONLY | O_NOFOLLOW);
+  if (!disk) return std::unexpected(disk.error());
+  if (::ftruncate(disk->get(), 0) < 0) return fail_errno("truncate {}", paths.disk(id));
+  return {};
+}
+
+Result<void> write_intent(const HomePaths& paths, Database& database, const std::string& id) {
+  auto written = database.set_remove_intent(id);
+  if (!disk_full(written) || !empty_disk(paths, id)) return written;
+  written = database.set_remove_intent(id);
+  if (written) return {};
+  return std::unexpected(std::move(written).error().context(fmt::format("box {} is half removed, its disk is lost already", id)));
+}
+
+Result<void> delete_row(const HomePaths& paths, Database& database, const std::string& id) {
+  auto deleted = database.delete_box(id);
+  if (!disk_full(deleted)) return deleted;
+  TRY(empty_trash(paths, id));
+  return database.delete_box(id);
+}
+
 // The caller holds the operation lock and the lease, and has seen the VM lock free.
 Result<void> remove_locked(const HomePaths& paths, Database& database, OpLock& op, const std::string& id) {
-  TRY(database.set_remove_intent(id));
+  TRY(write_intent(paths, database, id));
   FAILPOINT("remove.intent");
   TRY(rename_to_trash(paths, id));
   FAILPOINT("remove.rename");
-  TRY(database.delete_box(id));
+  TRY(delete_row(paths, database, id));
   FAILPOINT("remove.row");
   TRY(empty_trash(paths, id));
   FAILPOINT("remove.files");

@@ -1,7 +1,9 @@
 // Every command is a process of its own (test_home.h); kill9 ends it at a failpoint.
 #include "runtime/removal.h"
 
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -119,6 +121,62 @@ TEST(RemovalTest, ABoxThatRemovesItselfLeavesNothingAndItsExitCodeReachesTheWait
   std::array<std::byte, 16> text = {};
   EXPECT_EQ(*sys::read_full(output.read_end.get(), text), 2U);
   EXPECT_EQ(text[0], std::byte{'7'});
+  EXPECT_THAT(home.box_files(), IsEmpty());
+}
+
+// Moves a home to a file system of its own, of 4 MiB, for as long as this lives. Only root can.
+class SmallDisk {
+ public:
+  explicit SmallDisk(const TestHome& home) : home_(home.paths().home()) {
+    constexpr auto kRecursive = std::filesystem::copy_options::recursive;
+    const std::string copy = home.root() + "/copy";
+    std::filesystem::copy(home_, copy, kRecursive);
+    // Private first: the mount must not be seen outside this process and its children.
+    mounted_ = ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+               ::mount("tmpfs", home_.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "size=4m,mode=0700") == 0;
+    if (mounted_) std::filesystem::copy(copy, home_, kRecursive);
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+  ~SmallDisk() {
+    if (mounted_) ::umount2(home_.c_str(), MNT_DETACH);
+  }
+  bool mounted() const { return mounted_; }
+
+  /// Appends to the file until there is not a page left.
+  static void fill(const std::string& path) {
+    const UniqueFd file = *sys::open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    while (sys::write_all(file.get(), std::string(4096, 'x'))) {
+    }
+  }
+
+ private:
+  std::string home_;
+  bool mounted_ = false;
+};
+
+TEST(RemovalTest, ABoxThatHasFilledTheDiskCanBeRemovedWhileItRuns) {
+  const TestHome home;
+  const std::string id = home.create("web", {"run"});
+  const SmallDisk disk(home);
+  if (!disk.mounted()) GTEST_SKIP() << "mounting needs root";
+  ASSERT_TRUE(home.run({"start", "web"}).ok());
+  SmallDisk::fill(home.paths().disk(id));
+  const CommandResult removed = home.run({"rm-f", "web"});
+  EXPECT_TRUE(removed.ok()) << removed.output;
+  EXPECT_THAT(home.box_files(), IsEmpty());
+  EXPECT_THAT(home.rows(), IsEmpty());
+}
+
+TEST(RemovalTest, ABoxThatHasFilledTheDiskCanBeRemovedWhenItIsStopped) {
+  const TestHome home;
+  const std::string id = home.create("web", {"run"});
+  const SmallDisk disk(home);
+  if (!disk.mounted()) GTEST_SKIP() << "mounting needs root";
+  const Database other = home.database();  // of another command: what SQLite keeps beside the file exists already
+  SmallDisk::fill(home.paths().disk(id));
+  const CommandResult removed = home.run({"rm", "web"});
+  EXPECT_TRUE(removed.ok()) << removed.output;
   EXPECT_THAT(home.box_files(), IsEmpty());
 }
 

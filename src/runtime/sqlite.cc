@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cstring>
 
@@ -40,7 +41,10 @@ ErrorCode code_of(int sqlite_code) {
 }
 
 std::unexpected<Error> failure(sqlite3* database, std::string_view what) {
-  return fail(code_of(sqlite3_extended_errcode(database)), "{}: {}", what, sqlite3_errmsg(database));
+  const int code = sqlite3_extended_errcode(database);
+  // Only a write of data that finds no space is SQLITE_FULL; a file that could not grow is an I/O error like any other.
+  const bool no_space = (code & 0xff) == SQLITE_IOERR && sqlite3_system_errno(database) == ENOSPC;
+  return fail(no_space ? ErrorCode::kResourceExhausted : code_of(code), "{}: {}", what, sqlite3_errmsg(database));
 }
 
 // SQLite does not say which descriptors it has open: they are recognised by their inodes. Nothing is opened to find out, since closing
