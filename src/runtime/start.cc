@@ -26,6 +26,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 
@@ -171,6 +172,12 @@ std::vector<std::string> shim_environment() {
   return environment;
 }
 
+// Begun anew by every start: its last words are quoted as those of this one. The log of the start before stays beside it.
+Result<UniqueFd> begin_shim_log(const std::string& path) {
+  if (auto kept = sys::rename(path, path + ".1"); !kept && kept.error().error_number() != ENOENT) return std::unexpected(kept.error());
+  return sys::open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+}
+
 // A report of a failure is returned as that failure.
 Result<ShimReport> parse_report(const std::string& line) {
   TRY_ASSIGN(const Json json, parse_json(line, kReport));
@@ -211,7 +218,7 @@ class Start {
     FAILPOINT("start.intent");
 
     TRY_ASSIGN(sys::SocketPair pair, sys::socket_pair());
-    TRY_ASSIGN(const UniqueFd log, sys::open(context_.paths.shim_log(row_.id), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600));
+    TRY_ASSIGN(const UniqueFd log, begin_shim_log(context_.paths.shim_log(row_.id)));
     TRY_ASSIGN(ChildProcess child, ChildProcess::spawn({.program = host_.programs.shim,
                                                         .argv = {"boxlite-shim", row_.id},
                                                         .environment = shim_environment(),

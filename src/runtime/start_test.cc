@@ -97,6 +97,18 @@ TEST(StartTest, AShimThatIsKilledWithTheLeaseHasCrashed) {
   remove_all(home);
 }
 
+TEST(StartTest, ACrashIsNotExplainedByTheLogOfAnEarlierStart) {
+  const TestHome home;
+  const std::string id = home.create("web", {"die-after-lease"});
+  const std::string log = home.paths().shim_log(id);
+  std::ofstream(log) << "words of an earlier start\n";
+  EXPECT_FALSE(home.run({"start", "web"}).ok());
+  EXPECT_THAT(home.status("web"), StartsWith("failed: crashed"));
+  EXPECT_THAT(home.status("web"), testing::Not(HasSubstr("words of an earlier start")));
+  EXPECT_EQ(*read_file(log + ".1", 1024), "words of an earlier start\n") << "kept for who looks";
+  remove_all(home);
+}
+
 TEST(StartTest, AFailureThatTheShimReportsIsTheErrorAndTheStatus) {
   const TestHome home;
   home.create("web", {"fail"});
