@@ -13,6 +13,7 @@
 //    signalling and for the words of a message, never for liveness: they may be of an earlier holder for the microseconds between
 //    lock and write, and stay behind when the holder dies. A signal goes to a pidfd that was opened first and compared with the record
 //    after, while the lease was still held: a pid that is another process by now is never signalled.
+//    When the record is lost (somebody emptied the file) the shim is found as the process that listens at its socket.
 //  - The generation is a fencing token. A starter increments it in the row, in the same transaction as the start intent. A shim that
 //    gets the lease re-reads the row, and ends if the row has moved on: a starter may have been killed after the configuration was sent,
 //    its shim been slow, and another start been made since.
@@ -31,12 +32,15 @@
 #include "base/json.h"
 #include "base/process.h"
 #include "base/sys.h"
+#include "base/unix_socket.h"
+#include "runtime/control.h"
 
 namespace boxlite {
 namespace {
 
 constexpr std::size_t kMaxRecord = 4096;
 constexpr auto kOpLockTimeout = std::chrono::seconds(30);
+constexpr auto kRecordPatience = std::chrono::milliseconds(200);  // a record that is not there by then is lost
 
 Result<void> write_record(const OfdLock& lock, const LeaseRecord& record) {
   const std::string text = dump_json(to_json(record)) + "\n";
@@ -64,6 +68,23 @@ std::optional<LeaseRecord> read_record(const std::string& path) {
   auto record = lease_record_from_json(*json);
   if (!record) return std::nullopt;
   return std::move(*record);
+}
+
+// For a lease whose record is lost: the process that listens at the box's socket, which is the shim. nullopt: nobody listens.
+// The pid is the same before and after its pidfd is opened, with the listener alive both times: so it was no other process between.
+Result<std::optional<UniqueFd>> open_listener(const HomePaths& paths, std::string_view id) {
+  const auto before = connect_unix(paths.box(id), kPortalSocket);
+  if (!before) return std::nullopt;
+  TRY_ASSIGN(const PeerCredentials shim, peer_credentials(before->get()));
+  const auto start_time = process_start_time(shim.pid);  // fails for pid 0, which is one of another PID namespace
+  if (!start_time) return std::nullopt;
+  auto pidfd = open_process(shim.pid, *start_time);
+  if (!pidfd) return std::nullopt;
+  const auto after = connect_unix(paths.box(id), kPortalSocket);
+  if (!after) return std::nullopt;
+  TRY_ASSIGN(const PeerCredentials still, peer_credentials(after->get()));
+  if (still.pid != shim.pid) return std::nullopt;
+  return std::move(*pidfd);
 }
 
 }  // namespace
@@ -97,7 +118,9 @@ Result<std::optional<UniqueFd>> open_lease_holder(const HomePaths& paths, std::s
   TRY_ASSIGN(const std::string boot, boot_id());
   TRY_ASSIGN(const std::uint64_t own_namespace, pid_namespace());
   // Lock, write and release of another process are microseconds apart: what does not fit together is looked at again.
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  const auto begin = std::chrono::steady_clock::now();
+  const auto deadline = begin + std::chrono::seconds(5);
+  auto ask_listener = begin + kRecordPatience;
   for (;;) {
     TRY_ASSIGN(const LeaseState state, probe_lease(paths, id));
     if (!state.held) return std::nullopt;
@@ -115,7 +138,14 @@ Result<std::optional<UniqueFd>> open_lease_holder(const HomePaths& paths, std::s
       }
       if (pidfd.error().code() != ErrorCode::kNotFound) return std::unexpected(pidfd.error());
     }
-    if (std::chrono::steady_clock::now() >= deadline) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now >= ask_listener) {
+      TRY_ASSIGN(std::optional<UniqueFd> listener, open_listener(paths, id));
+      TRY_ASSIGN(const bool still_held, OfdLock::held(paths.lease(id)));
+      if (listener && still_held) return std::move(*listener);
+      ask_listener = now + kRecordPatience;
+    }
+    if (now >= deadline) {
       return fail(ErrorCode::kUnavailable, "the lease of box {} is held by a process that has not written itself into it", id);
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));

@@ -231,6 +231,19 @@ TEST(StopTest, AStoppedShimIsToldAtOnce) {
   remove_all(home);
 }
 
+TEST(StopTest, ABoxWhoseLeaseRecordWasEmptiedCanBeStoppedAndRemoved) {
+  const TestHome home;
+  const std::string id = home.create("web", {"run"});
+  for (const char* end : {"stop", "rm-f"}) {
+    ASSERT_TRUE(home.run({"start", "web"}).ok());
+    std::filesystem::resize_file(home.paths().lease(id), 0);
+    const CommandResult ended = home.run({end, "web", "10"});
+    EXPECT_TRUE(ended.ok()) << ended.output;
+    EXPECT_FALSE(probe_lease(home.paths(), id)->held);
+  }
+  EXPECT_THAT(home.box_files(), IsEmpty());
+}
+
 TEST(StopTest, SignalsNeedARunningBox) {
   const TestHome home;
   home.create("web", {"run"});
