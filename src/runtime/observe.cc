@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/process.h"
+#include "base/sys.h"
 #include "runtime/box_config.h"
 #include "runtime/exit_record.h"
 #include "runtime/last_words.h"
@@ -90,6 +91,17 @@ bool should_answer(const Observation& seen) {
   return seen.lease.held && seen.state && seen.state->generation >= seen.row.generation && seen.state->phase != Phase::kStarting;
 }
 
+// A state that is there and cannot be read: nobody but the shim knows how far it is.
+bool state_lost(const HomePaths& paths, const Observation& seen) {
+  return seen.lease.held && !seen.state && !seen.row.remove_intent && sys::stat(paths.state(seen.row.id)).has_value();
+}
+
+// A shim that answers and has no readable state runs, unless the state has come meanwhile.
+void recover_state(const HomePaths& paths, Observation& seen) {
+  seen.state = read_state(paths.state(seen.row.id));
+  if (!seen.state) seen.state = StateRecord{seen.row.generation, Phase::kRunning, "", ""};
+}
+
 // Finds shims that are alive and silent. A refused connection is the moment of beginning or ending: such a box is looked at again.
 Result<void> find_silent(const HomePaths& paths, const Database& database, std::vector<Observation>& boxes, const std::string& boot) {
   const auto deadline = std::chrono::steady_clock::now() + kPingTimeout;
@@ -98,7 +110,7 @@ Result<void> find_silent(const HomePaths& paths, const Database& database, std::
     if (!seen.lease.held) continue;
     if (seen.lease.record && seen.lease.record->boot_id == boot && is_stopped(*seen.lease.record)) {
       seen.shim_silent = true;
-    } else if (should_answer(seen)) {
+    } else if (should_answer(seen) || state_lost(paths, seen)) {
       asked.push_back(&seen);
     }
   }
@@ -110,7 +122,10 @@ Result<void> find_silent(const HomePaths& paths, const Database& database, std::
     std::vector<Observation*> again;
     for (std::size_t i = 0; i < asked.size(); ++i) {
       Observation& seen = *asked[i];
-      if (results[i] == PingResult::kAnswered) continue;
+      if (results[i] == PingResult::kAnswered) {
+        if (!seen.state) recover_state(paths, seen);
+        continue;
+      }
       if (results[i] == PingResult::kRefused) {
         TRY_ASSIGN(seen, look_until_sure(paths, database, std::move(seen.row), boot));
         if (!should_answer(seen)) continue;
@@ -166,7 +181,10 @@ Result<BoxInfo> describe(const HomePaths& paths, Observation& seen, std::size_t 
 
 Result<Observation> observe(const HomePaths& paths, const Database& database, BoxRow row) {
   TRY_ASSIGN(const std::string boot, boot_id());
-  return look_until_sure(paths, database, std::move(row), boot);
+  std::vector<Observation> seen(1);
+  TRY_ASSIGN(seen.front(), look_until_sure(paths, database, std::move(row), boot));
+  if (state_lost(paths, seen.front())) TRY(find_silent(paths, database, seen, boot));
+  return std::move(seen.front());
 }
 
 Result<BoxInfo> inspect_box(const HomePaths& paths, const Database& database, const BoxRow& row) {

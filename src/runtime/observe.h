@@ -11,7 +11,7 @@
 
 namespace boxlite {
 
-/// Status of one box now. Does not ask the shim: a silent one is not noticed.
+/// Status of one box now. Asks the shim only when its state cannot be read: otherwise a silent one is not noticed.
 Result<Observation> observe(const HomePaths& paths, const Database& database, BoxRow row);
 
 /// Everything about one box, env included; a silent shim is noticed after at most two seconds.

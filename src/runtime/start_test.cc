@@ -109,6 +109,20 @@ TEST(StartTest, ACrashIsNotExplainedByTheLogOfAnEarlierStart) {
   remove_all(home);
 }
 
+TEST(StartTest, ABoxWhoseStateCannotBeReadRunsIfItsShimAnswers) {
+  const TestHome home;
+  const std::string id = home.create("web", {"run"});
+  ASSERT_TRUE(home.run({"start", "web"}).ok());
+  for (const char* broken : {"", "{\"phase\":"}) {
+    std::ofstream(home.paths().state(id)) << broken;
+    EXPECT_EQ(home.status("web"), "running");
+    EXPECT_EQ(home.run({"ls"}).output, "web running\n");
+    EXPECT_TRUE(home.run({"start", "web"}).ok()) << "it runs already";
+  }
+  EXPECT_EQ(home.rows().front().generation, 1U);
+  remove_all(home);
+}
+
 TEST(StartTest, AFailureThatTheShimReportsIsTheErrorAndTheStatus) {
   const TestHome home;
   home.create("web", {"fail"});
