@@ -3,7 +3,7 @@
 // Why these and not flock or POSIX locks: F_OFD_GETLK asks who holds a lock without taking it (flock cannot), and closing
 // another descriptor of the same file does not drop them (POSIX locks do). They belong to the open file description, so a
 // forked child shares them: nothing that holds one may fork without exec, and descriptors are close-on-exec unless the lock
-// is meant to be inherited (the VM's, see inheritable()).
+// is meant to be inherited (the VM's, see hand_over()).
 //
 // Not safe for use of one object from several threads.
 #pragma once
