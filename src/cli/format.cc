@@ -112,7 +112,8 @@ std::string status_text(const BoxInfo& box, Time now) {
       return "Starting";
     case BoxStatus::kRunning: {
       const auto started = parse_time(box.started_at);
-      return started ? "Up " + human_duration(now - *started) : "Up";
+      const std::string up = started ? "Up " + human_duration(now - *started) : "Up";
+      return box.reason.empty() ? up : fmt::format("{} ({})", up, one_line(box.reason));
     }
     case BoxStatus::kStopping:
       return "Stopping";

@@ -3,7 +3,7 @@
 // A connection begins with one line:
 //   "agent 1\n"     the rest is one stream of the agent protocol (proto/agent.proto), bridged unread in both directions
 //   "control 1\n"   then one JSON object on a line from the client, one JSON object on a line from the shim, then closed:
-//     {"call":"ping"}                              → {"ok":true}
+//     {"call":"ping"}                              → {"ok":true,"paused":"why the VM is paused, or nothing"}
 //     {"call":"stop","grace_ms":10000}             → {"ok":true} at once; once the shim has read it, the stop goes on, whatever
 //                                                    becomes of the caller. A call whose client has gone before is dropped.
 //                                                    A second stop with a shorter grace shortens the first.

@@ -6,6 +6,7 @@
 
 #include "base/sys.h"
 #include "image/image_job.h"
+#include "runtime/disk_reserve.h"
 #include "runtime/sqlite.h"
 
 namespace boxlite {
@@ -134,6 +135,7 @@ Database& Database::operator=(Database&&) noexcept = default;
 Database::~Database() = default;
 
 Result<Database> Database::open(const std::string& path) {
+  const DiskReserve reserve(path.substr(0, path.rfind('/')) + "/reserve");
   TRY_ASSIGN(std::unique_ptr<sqlite::Connection> connection, sqlite::Connection::open(path));
   TRY(migrate(*connection, path));
   return Database(std::move(connection));

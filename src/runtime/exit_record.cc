@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "runtime/disk_reserve.h"
 
 namespace boxlite {
 namespace {
@@ -33,6 +34,7 @@ Result<void> write_exit_record(const HomePaths& paths, const std::string& id, Ex
   const std::string path = paths.exit_record(id);
   const auto present = read_exit_record(path);
   if (present && present->generation >= record.generation) return {};
+  const DiskReserve reserve(paths.reserve());
   record.reason = one_line(std::move(record.reason));
   return write_file_atomic(path, dump_json(to_json(record)) + "\n", 0600);
 }

@@ -117,16 +117,17 @@ Result<void> find_silent(const HomePaths& paths, const Database& database, std::
   while (!asked.empty()) {
     std::vector<std::string> directories;
     for (const Observation* seen : asked) directories.push_back(paths.box(seen->row.id));
-    const std::vector<PingResult> results = ping_shims(directories, deadline);
+    const std::vector<PingAnswer> answers = ping_shims(directories, deadline);
     const bool over = std::chrono::steady_clock::now() >= deadline;
     std::vector<Observation*> again;
     for (std::size_t i = 0; i < asked.size(); ++i) {
       Observation& seen = *asked[i];
-      if (results[i] == PingResult::kAnswered) {
+      if (answers[i].result == PingResult::kAnswered) {
+        seen.paused = answers[i].paused;
         if (!seen.state) recover_state(paths, seen);
         continue;
       }
-      if (results[i] == PingResult::kRefused) {
+      if (answers[i].result == PingResult::kRefused) {
         TRY_ASSIGN(seen, look_until_sure(paths, database, std::move(seen.row), boot));
         if (!should_answer(seen)) continue;
         if (!over) {

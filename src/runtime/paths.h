@@ -1,6 +1,7 @@
 // Where everything of a home directory is, and whether a directory may be a home at all.
 //
 //   <home>/boxlite.db            rows of boxes and images (database.h)
+//   <home>/reserve              space for commands on a full disk (disk_reserve.h)
 //   <home>/locks/<id>.{lease,op,vm}   outside the directories they guard: a lock outlives a rename of the box's directory
 //   <home>/boxes/<id>/           one directory per box; its files are listed in records.h
 //   <home>/images, bases         what boxlite-image keeps: manifests, and one read-only disk per image
@@ -27,6 +28,7 @@ class HomePaths {
 
   const std::string& home() const { return home_; }
   std::string database() const { return home_ + "/boxlite.db"; }
+  std::string reserve() const { return home_ + "/reserve"; }
 
   std::string locks() const { return home_ + "/locks"; }
   std::string lease(std::string_view id) const { return join("/locks/", id, ".lease"); }

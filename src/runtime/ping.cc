@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::string_view kPing = "control 1\n{\"call\":\"ping\"}\n";
 constexpr std::size_t kMaxAnswer = 4096;
+constexpr std::size_t kMaxReason = 200;
 
 struct Call {
   UniqueFd socket;
@@ -62,14 +63,20 @@ void receive(Call& call) {
   const ssize_t count = ::recv(call.socket.get(), buffer, sizeof buffer, 0);
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (count > 0) call.answer.append(buffer, static_cast<std::size_t>(count));
-  // Any whole line is a sign of life, be it that the shim refuses this protocol version.
   if (call.answer.find('\n') != std::string::npos) return call.finish(PingResult::kAnswered);
   if (count <= 0 || call.answer.size() > kMaxAnswer) call.finish(PingResult::kRefused);
 }
 
+// Any whole line is a sign of life, be it that the shim refuses this protocol version; only what is understood is told.
+std::string paused_reason(const std::string& answer) {
+  const auto json = parse_json(answer.substr(0, answer.find('\n')), "answer to a ping");
+  if (!json) return {};
+  return json_get_or<std::string>(*json, "paused", "answer to a ping", "").value_or("").substr(0, kMaxReason);
+}
+
 }  // namespace
 
-std::vector<PingResult> ping_shims(const std::vector<std::string>& box_directories, std::chrono::steady_clock::time_point deadline) {
+std::vector<PingAnswer> ping_shims(const std::vector<std::string>& box_directories, std::chrono::steady_clock::time_point deadline) {
   std::vector<Call> calls(box_directories.size());
   for (std::size_t i = 0; i < calls.size(); ++i) begin(calls[i], box_directories[i]);
   for (;;) {
@@ -95,10 +102,12 @@ std::vector<PingResult> ping_shims(const std::vector<std::string>& box_directori
       if (!calls[i].done && calls[i].queue_full) begin(calls[i], box_directories[i]);
     }
   }
-  std::vector<PingResult> results;
-  results.reserve(calls.size());
-  for (const Call& call : calls) results.push_back(call.result);
-  return results;
+  std::vector<PingAnswer> answers;
+  answers.reserve(calls.size());
+  for (const Call& call : calls) {
+    answers.push_back({call.result, call.result == PingResult::kAnswered ? paused_reason(call.answer) : ""});
+  }
+  return answers;
 }
 
 }  // namespace boxlite

@@ -15,7 +15,12 @@ enum class PingResult {
   kRefused,  // nobody listens: the shim has just ended, or it does not listen yet
 };
 
+struct PingAnswer {
+  PingResult result = PingResult::kSilent;
+  std::string paused;  // why the VM is paused; "" when it is not
+};
+
 /// Nothing here blocks but one poll(): neither a stopped shim nor a full queue holds up the others.
-std::vector<PingResult> ping_shims(const std::vector<std::string>& box_directories, std::chrono::steady_clock::time_point deadline);
+std::vector<PingAnswer> ping_shims(const std::vector<std::string>& box_directories, std::chrono::steady_clock::time_point deadline);
 
 }  // namespace boxlite

@@ -9,8 +9,8 @@
 //   4  the files in trash/ are deleted
 //   5  the lock files are unlinked            the operation lock's last
 //
-// 1 and 3 need space in SQLite's log, and a box that has filled the disk is what its user removes to get space. When 1 finds none, the box's
-// disk is emptied first: nothing of the box is wanted any more, and nothing has it open. When 3 finds none, 4 goes before it.
+// 1 and 3 need space in SQLite's log, and a box that has filled the disk is what its user removes to get space. The home's reserve serves
+// for that (disk_reserve.h). When 1 finds no space all the same, the box's disk is emptied first: nothing of the box is wanted any more, and nothing has it open. When 3 finds none, 4 goes before it.
 //
 // All of it under the operation lock and the lease, with the VM lock seen free: no start, no late shim and no process of the VM can be at
 // work in between. What is left behind by a killed remover before 3 is a row with an intent; after 3, files of an id without a row. A
@@ -28,6 +28,7 @@
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/sys.h"
+#include "runtime/disk_reserve.h"
 #include "runtime/shim_kill.h"
 
 namespace boxlite {
@@ -82,6 +83,7 @@ Result<void> delete_row(const HomePaths& paths, Database& database, const std::s
 
 // The caller holds the operation lock and the lease, and has seen the VM lock free.
 Result<void> remove_locked(const HomePaths& paths, Database& database, OpLock& op, const std::string& id) {
+  const DiskReserve reserve(paths.reserve());
   TRY(write_intent(paths, database, id));
   FAILPOINT("remove.intent");
   TRY(rename_to_trash(paths, id));

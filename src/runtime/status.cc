@@ -25,7 +25,7 @@ DerivedStatus while_held(const Observation& seen) {
     case Phase::kStarting:
       return {BoxStatus::kStarting, "", std::nullopt};
     case Phase::kRunning:
-      return {BoxStatus::kRunning, "", std::nullopt};
+      return {BoxStatus::kRunning, seen.paused.empty() ? "" : "paused: " + seen.paused, std::nullopt};
     case Phase::kStopping:
       return {BoxStatus::kStopping, "", std::nullopt};
   }

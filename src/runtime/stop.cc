@@ -36,7 +36,7 @@ milliseconds until(Clock::time_point deadline) {
 }
 
 bool answers(const Context& context, const BoxRow& row) {
-  return ping_shims({context.paths.box(row.id)}, Clock::now() + kAnswerTimeout).front() == PingResult::kAnswered;
+  return ping_shims({context.paths.box(row.id)}, Clock::now() + kAnswerTimeout).front().result == PingResult::kAnswered;
 }
 
 // Asks until the shim has taken the request, has ended, or the deadline has passed. True: it has ended.

@@ -29,6 +29,11 @@ void QmpChannel::on_event(const std::string& name, const Json& data) {
       client_.execute("cont", Json::object(), [](const Result<Json>&) {});
       flush();
     });
+  } else if (name == "RESUME" && out_of_space_) {
+    retry_.start(kRetry, [this] {
+      log("the host's disk has space again: the box goes on");
+      out_of_space_ = false;
+    });
   }
 }
 

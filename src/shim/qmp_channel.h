@@ -4,6 +4,8 @@
 // there is space again: the write is tried again every kRetry, while the VM is paused and only then.
 #pragma once
 
+#include <string>
+
 #include "shim/event_loop.h"
 #include "vmm/qmp.h"
 
@@ -13,6 +15,9 @@ class QmpChannel {
  public:
   /// `fd`: non-blocking; must outlive this.
   QmpChannel(EventLoop& loop, int fd);
+
+  /// Why the VM is paused; "" when it is not.
+  std::string paused() const { return out_of_space_ ? "the host's disk is full" : ""; }
 
   /// Asks QEMU to end. Whether it does is told by its end.
   void quit();

@@ -97,7 +97,7 @@ void Shim::on_control(const Json& call, const Answer& answer) {
   constexpr std::string_view what = "control call";
   const auto kind = json_get<std::string>(call, "call", what);
   if (!kind) return answer(error_answer(kind.error()));
-  if (*kind == "ping") return answer({{"ok", true}});
+  if (*kind == "ping") return answer({{"ok", true}, {"paused", qmp_ ? qmp_->paused() : ""}});
   if (*kind == "stop") {
     const auto grace = json_get<std::uint64_t>(call, "grace_ms", what);
     if (!grace) return answer(error_answer(grace.error()));

@@ -1,0 +1,91 @@
+"""The file system of the home fills up under running boxes: they wait for space and lose nothing, and every command still works."""
+
+import os
+import subprocess
+
+import pytest
+from boxlite_testing import identity
+from boxlite_testing.waiting import wait_until
+
+needs_root = pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="needs root to mount")
+
+
+@pytest.fixture
+def small(boxlite):
+    """A home on a file system of 48 MiB."""
+    os.mkdir(boxlite.home)
+    options = f"size=48m,mode=700,uid={identity.UID},gid={identity.GID}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", boxlite.home], check=True)
+    yield boxlite
+    boxes = boxlite.ok("ls", "-aq").split()
+    if boxes:
+        boxlite.ok("rm", "-f", *boxes)
+    subprocess.run(["umount", boxlite.home], check=True)
+
+
+def fill(boxlite):
+    """Leaves not one free block; returns the file that holds them."""
+    path = f"{boxlite.home}/filler"
+    with open(path, "wb", buffering=0) as file:
+        for size in (1 << 20, 4096):
+            while True:
+                try:
+                    file.write(bytes(size))
+                except OSError:
+                    break
+    stat = os.statvfs(boxlite.home)
+    assert stat.f_bavail == 0
+    return path
+
+
+def is_paused(boxlite, box):
+    return "disk is full" in boxlite.inspect(box)["reason"]
+
+
+@needs_root
+def test_a_vm_that_finds_the_disk_full_is_paused_and_goes_on_when_there_is_space(small, demo):
+    small.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
+    writer = small.spawn("exec", "a", "sh", "-c", "dd if=/dev/urandom of=/root/data bs=1M count=16 && sync && sha256sum </root/data")
+    filler = fill(small)
+    wait_until(lambda: is_paused(small, "a"), "the box is paused")
+    assert "paused: the host's disk is full" in small.ok("ls")
+    assert small.status("a") == "running"
+    os.unlink(filler)
+    stdout, stderr = writer.communicate(timeout=120)
+    assert writer.returncode == 0, stderr
+    again = small.ok("exec", "a", "sh", "-c", "echo 3 >/proc/sys/vm/drop_caches; sha256sum </root/data")
+    assert again == stdout.decode()
+    wait_until(lambda: not is_paused(small, "a"), "the box is not paused any more")
+
+
+@needs_root
+def test_a_paused_vm_is_stopped_and_removed_as_any_other(small, demo):
+    for name in ("a", "b"):
+        small.ok("run", "-d", "--name", name, demo, "sleep", "infinity")
+        small.spawn("exec", name, "dd", "if=/dev/urandom", "of=/root/data", "bs=1M", "count=64")
+    fill(small)
+    for name in ("a", "b"):
+        wait_until(lambda name=name: is_paused(small, name), f"{name} is paused")
+    small.ok("stop", "-t", "1", "a")
+    assert small.status("a") == "stopped", "its exit record found space"
+    small.ok("rm", "-f", "b")
+    assert [box["name"] for box in small.list()] == ["a"]
+
+
+@needs_root
+def test_boxes_are_listed_and_removed_when_not_one_block_is_free(small, demo):
+    for name in ("a", "b"):
+        small.ok("create", "--name", name, demo)
+    fill(small)
+    for _ in range(3):
+        assert sorted(box["name"] for box in small.list()) == ["a", "b"]
+    # What was set aside may serve to make another box, but not for ever, and not at the cost of listing and removing.
+    made = ["a", "b"]
+    while len(made) < 20 and small("create", "--name", f"c{len(made)}", demo).code == 0:
+        made.append(f"c{len(made)}")
+    refused = small.refused("create", "--name", "d", demo, mentions="space")
+    assert len(refused.splitlines()) == 1
+    assert sorted(box["name"] for box in small.list()) == sorted(made)
+    for name in made:
+        small.ok("rm", "-f", name)
+    small.assert_nothing_left()
