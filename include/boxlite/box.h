@@ -55,7 +55,8 @@ class Box {
   /// The Execution is there exactly when options.attach is set and this call did the start.
   Result<std::optional<Execution>> start(const StartOptions& options);
 
-  /// Stop signal, `grace`, SIGKILL, clean power-off with synced disks. Returns when it is over. A box that does not run is no error.
+  /// Stop signal, `grace`, SIGKILL, clean power-off with synced disks. Returns when it is over. A box that does not run is no
+  /// error.
   Result<void> stop(std::chrono::seconds grace);
 
   /// Sends a signal to the main command. kInvalidState when the box does not run.
@@ -72,8 +73,8 @@ class Box {
   /// A view of the main command from its oldest kept output on.
   Result<Execution> attach();
 
-  /// Calls `sink` with each kept record of the main command's output; with `follow` goes on until the box ends. `sink` returns false to
-  /// end early. Works on stopped boxes.
+  /// Calls `sink` with each kept record of the main command's output; with `follow` goes on until the box ends. `sink` returns
+  /// false to end early. Works on stopped boxes.
   Result<void> logs(bool follow, const std::function<bool(const LogRecord&)>& sink) const;
 
  private:

@@ -14,7 +14,7 @@ namespace boxlite {
 
 /// Derived from the lease and the records at the moment of asking, never stored (docs/architecture.md, "Liveness").
 enum class BoxStatus {
-  kCreated,       // never started
+  kCreated,  // never started
   kStarting,
   kRunning,
   kStopping,
@@ -27,7 +27,7 @@ enum class BoxStatus {
 std::string_view name(BoxStatus status);
 
 struct BoxInfo {
-  std::string id;    // 12 hex digits
+  std::string id;  // 12 hex digits
   std::string name;
   BoxStatus status = BoxStatus::kCreated;
   std::string reason;             // why it failed or stopped; may be empty. One line
@@ -36,11 +36,11 @@ struct BoxInfo {
   std::optional<pid_t> shim_pid;  // while the lease is held
   std::string image;              // reference it was made from
   std::string image_id;
-  std::string created_at;         // RFC 3339, UTC
-  std::string started_at;         // of the last start; may be empty
-  std::string finished_at;        // may be empty
-  std::string accelerator;        // "tcg", "kvm" of the last start; may be empty
-  BoxOptions options;             // env included: only what the owner may see anyway
+  std::string created_at;   // RFC 3339, UTC
+  std::string started_at;   // of the last start; may be empty
+  std::string finished_at;  // may be empty
+  std::string accelerator;  // "tcg", "kvm" of the last start; may be empty
+  BoxOptions options;       // env included: only what the owner may see anyway
 };
 
 }  // namespace boxlite

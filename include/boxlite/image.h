@@ -17,18 +17,18 @@ struct ImageConfig {
   std::vector<std::string> cmd;
   std::string user;
   std::string working_dir;
-  std::string stop_signal;                  // "" is SIGTERM
-  std::vector<std::string> exposed_ports;   // "2375/tcp"; metadata: nothing is ever opened for it
+  std::string stop_signal;                 // "" is SIGTERM
+  std::vector<std::string> exposed_ports;  // "2375/tcp"; metadata: nothing is ever opened for it
   std::vector<std::string> volumes;
   std::map<std::string, std::string> labels;
 };
 
 struct ImageInfo {
-  std::string reference;        // fully qualified: "docker.io/library/alpine:3.20"
-  std::string id;               // digest of the configuration: "sha256:…"
-  std::string manifest_digest;  // "sha256:…"
-  std::string platform;         // "linux/amd64"
-  std::string created;          // RFC 3339, as the image says; may be empty
+  std::string reference;             // fully qualified: "docker.io/library/alpine:3.20"
+  std::string id;                    // digest of the configuration: "sha256:…"
+  std::string manifest_digest;       // "sha256:…"
+  std::string platform;              // "linux/amd64"
+  std::string created;               // RFC 3339, as the image says; may be empty
   std::uint64_t size_bytes = 0;      // sum of the layers as transferred
   std::uint64_t unpacked_bytes = 0;  // sum of the file contents on the disk
   std::vector<std::string> layers;   // digests, lowest first
@@ -37,7 +37,7 @@ struct ImageInfo {
 
 /// Progress of a pull. Called on the pulling thread.
 struct PullProgress {
-  std::string what;         // "layer sha256:…" or "disk"
+  std::string what;  // "layer sha256:…" or "disk"
   std::uint64_t done_bytes = 0;
   std::uint64_t total_bytes = 0;  // 0: unknown
 };

@@ -1,5 +1,6 @@
-// The runtime: boxes and images of one home directory. No daemon: any number of processes may use one home at once, each through a
-// Runtime of its own. Thread safe. After fork() without exec the child must not use it (its locks and database are closed there).
+// The runtime: boxes and images of one home directory. No daemon: any number of processes may use one home at once, each through
+// a Runtime of its own. Thread safe. After fork() without exec the child must not use it (its locks and database are closed
+// there).
 #pragma once
 
 #include <functional>
@@ -55,8 +56,8 @@ class Runtime {
   /// By id, name, or an unambiguous beginning of an id.
   Result<Box> get(std::string_view reference) const;
 
-  /// All boxes, newest first, without their env (Box::info() has it). Changes nothing. Running boxes' shims are asked whether they
-  /// answer, all at once, so this takes at most about two seconds.
+  /// All boxes, newest first, without their env (Box::info() has it). Changes nothing. Running boxes' shims are asked whether
+  /// they answer, all at once, so this takes at most about two seconds.
   Result<std::vector<BoxInfo>> list() const;
 
   Result<ImageInfo> pull(const std::string& reference, const PullOptions& options = {});

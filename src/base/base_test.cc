@@ -98,9 +98,12 @@ TEST_F(BaseTest, ALockGoesWithItsKilledHolder) {
 TEST_F(BaseTest, AnInheritedLockLastsUntilTheLastHolderIsGone) {
   auto lock = OfdLock::try_acquire(path("lock"));
   ASSERT_TRUE(lock && *lock);
-  auto child = ChildProcess::spawn({.program = "/bin/sleep", .argv = {"sleep", "1000"}, .environment = {}, .inherit = {(*lock)->fd()}});
+  auto child =
+      ChildProcess::spawn({.program = "/bin/sleep", .argv = {"sleep", "1000"}, .environment = {}, .inherit = {(*lock)->fd()}});
   ASSERT_TRUE(child) << child.error().message();
-  { UniqueFd mine(::fcntl((*lock)->fd(), F_DUPFD_CLOEXEC, 0)); }
+  {
+    UniqueFd mine(::fcntl((*lock)->fd(), F_DUPFD_CLOEXEC, 0));
+  }
   ::close((*lock)->fd());  // without unlocking, as a killed process would
   EXPECT_TRUE(*OfdLock::held(path("lock")));
   ASSERT_TRUE(child->kill(SIGKILL));

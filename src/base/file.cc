@@ -39,7 +39,8 @@ Result<void> remove_at(int parent, const char* name, const std::string& path) {
   if (::unlinkat(parent, name, 0) == 0 || errno == ENOENT) return {};
   if (errno != EISDIR && errno != EPERM) return fail_errno("unlink {}", path);
   auto directory = sys::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  if (!directory) return directory.error().error_number() == ENOENT ? Result<void>{} : std::unexpected(directory.error().context(path));
+  if (!directory)
+    return directory.error().error_number() == ENOENT ? Result<void>{} : std::unexpected(directory.error().context(path));
   TRY(remove_entries(std::move(*directory), path));
   if (::unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT) return fail_errno("rmdir {}", path);
   return {};

@@ -18,8 +18,6 @@ Result<Json> parse_json(std::string_view text, std::string_view what) {
   }
 }
 
-std::string dump_json(const Json& value, int indent) {
-  return value.dump(indent, ' ', false, Json::error_handler_t::replace);
-}
+std::string dump_json(const Json& value, int indent) { return value.dump(indent, ' ', false, Json::error_handler_t::replace); }
 
 }  // namespace boxlite

@@ -162,16 +162,10 @@ Result<ChildProcess> ChildProcess::spawn(const ProcessSpec& spec) {
   inherit.push_back(error_pipe.write_end.get());
   std::sort(inherit.begin(), inherit.end());
 
-  const ChildPlan plan{spec.program.c_str(),
-                       argv.data(),
-                       environment.data(),
-                       {spec.stdin_fd, spec.stdout_fd, spec.stderr_fd},
-                       inherit.data(),
-                       inherit.size(),
-                       error_pipe.write_end.get(),
-                       ::getpid(),
-                       spec.die_with_parent,
-                       spec.new_session};
+  const ChildPlan plan{
+      spec.program.c_str(), argv.data(),     environment.data(),         {spec.stdin_fd, spec.stdout_fd, spec.stderr_fd},
+      inherit.data(),       inherit.size(),  error_pipe.write_end.get(), ::getpid(),
+      spec.die_with_parent, spec.new_session};
 
   // No signal may reach the child before it has reset the caller's handlers.
   sigset_t all;

@@ -43,14 +43,14 @@ struct ExitStatus {
 /// What to run. Nothing is inherited unless it is named here: descriptors other than 0–2 and `inherit` are closed,
 /// the environment is exactly `environment`, signal mask and handlers are the default ones.
 struct ProcessSpec {
-  std::string program;             // absolute path
-  std::vector<std::string> argv = {}; // argv[0] included
+  std::string program;                 // absolute path
+  std::vector<std::string> argv = {};  // argv[0] included
   std::vector<std::string> environment = {};
-  int stdin_fd = -1;               // -1: /dev/null
+  int stdin_fd = -1;  // -1: /dev/null
   int stdout_fd = -1;
   int stderr_fd = -1;
-  std::vector<int> inherit = {};           // kept open under the same number
-  bool die_with_parent = false;    // SIGKILL when the *thread* that spawned it ends (PR_SET_PDEATHSIG)
+  std::vector<int> inherit = {};  // kept open under the same number
+  bool die_with_parent = false;   // SIGKILL when the *thread* that spawned it ends (PR_SET_PDEATHSIG)
   bool new_session = false;
 };
 

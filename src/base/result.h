@@ -30,15 +30,15 @@ std::unexpected<Error> fail_errno(fmt::format_string<Args...> format, Args&&... 
 #define BOXLITE_CONCAT(a, b) BOXLITE_CONCAT_(a, b)
 
 /// Evaluates a Result; returns its error from the enclosing function.
-#define TRY(expression)                                                                            \
-  do {                                                                                             \
-    if (auto try_result_ = (expression); !try_result_) [[unlikely]]                                \
-      return std::unexpected(std::move(try_result_).error());                                      \
+#define TRY(expression)                                             \
+  do {                                                              \
+    if (auto try_result_ = (expression); !try_result_) [[unlikely]] \
+      return std::unexpected(std::move(try_result_).error());       \
   } while (false)
 
 /// TRY_ASSIGN(UniqueFd fd, sys::open(…));   declares (or assigns) the value, returns the error.
-#define TRY_ASSIGN(target, expression)                                                             \
-  auto BOXLITE_CONCAT(try_assign_, __LINE__) = (expression);                                       \
-  if (!BOXLITE_CONCAT(try_assign_, __LINE__)) [[unlikely]]                                         \
-    return std::unexpected(std::move(BOXLITE_CONCAT(try_assign_, __LINE__)).error());              \
+#define TRY_ASSIGN(target, expression)                                                \
+  auto BOXLITE_CONCAT(try_assign_, __LINE__) = (expression);                          \
+  if (!BOXLITE_CONCAT(try_assign_, __LINE__)) [[unlikely]]                            \
+    return std::unexpected(std::move(BOXLITE_CONCAT(try_assign_, __LINE__)).error()); \
   target = std::move(*BOXLITE_CONCAT(try_assign_, __LINE__))

@@ -1,4 +1,5 @@
-// System calls as Results: the failing call and its subject are in the message. EINTR is retried, every descriptor is close-on-exec.
+// System calls as Results: the failing call and its subject are in the message. EINTR is retried, every descriptor is
+// close-on-exec.
 #pragma once
 
 #include <sys/stat.h>
@@ -51,7 +52,8 @@ Result<SocketPair> socket_pair();
 
 Result<void> set_nonblocking(int fd, bool on);
 
-/// Waits for `events` (POLLIN, …) on one descriptor. Returns the events seen, 0 when the deadline passed. No timeout: waits for ever.
+/// Waits for `events` (POLLIN, …) on one descriptor. Returns the events seen, 0 when the deadline passed. No timeout: waits for
+/// ever.
 Result<short> poll_one(int fd, short events, std::optional<std::chrono::milliseconds> timeout);
 
 /// Fills the buffer from the kernel's generator; never fails (the process cannot go on without).

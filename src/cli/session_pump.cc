@@ -23,7 +23,7 @@ constexpr std::size_t kInputChunk = 32 * 1024;
 constexpr int kInterruptsToLeave = 3;
 
 bool is_regular_file(int fd) {
-  struct stat status {};
+  struct stat status{};
   return ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
 }
 

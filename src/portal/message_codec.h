@@ -1,4 +1,5 @@
-// Messages on a stream: a 4-byte big-endian length, then a protobuf message (proto/agent.proto). One bounded parser for both ends.
+// Messages on a stream: a 4-byte big-endian length, then a protobuf message (proto/agent.proto). One bounded parser for both
+// ends.
 //
 // Sans-IO and not thread safe.
 #pragma once

@@ -8,8 +8,8 @@
 //  - the peer is hostile: a frame that breaks a rule (window exceeded, unknown type, stream id it may not open, length too
 //    large) makes feed() return an error, and the link is dead. More than kMaxStreams streams: the new one is reset.
 //
-// Sans-IO: bytes in by feed(), bytes out by output()/drop_output(). Callbacks come from within the calls that cause them; they may
-// call anything but feed() and must not destroy the mux. Not thread safe.
+// Sans-IO: bytes in by feed(), bytes out by output()/drop_output(). Callbacks come from within the calls that cause them; they
+// may call anything but feed() and must not destroy the mux. Not thread safe.
 #pragma once
 
 #include <array>
@@ -35,7 +35,8 @@ class Mux {
   static constexpr std::uint32_t kMaxFrame = 32 * 1024;
   /// writable() is false for every stream while this much output waits for the pipe.
   static constexpr std::size_t kMaxQueuedOutput = 256 * 1024;
-  /// Room for control frames beyond that. Where it is used up, nothing more is opened, answered or announced until the pipe drains.
+  /// Room for control frames beyond that. Where it is used up, nothing more is opened, answered or announced until the pipe
+  /// drains.
   static constexpr std::size_t kControlReserve = 64 * 1024;
 
   enum class Role { kHost, kAgent };
@@ -125,10 +126,10 @@ class Mux {
 
   std::vector<std::byte> output_;
   std::size_t output_begin_ = 0;
-  bool updates_deferred_ = false;   // a window update waits for room in the output
+  bool updates_deferred_ = false;  // a window update waits for room in the output
   bool telling_writable_ = false;
   bool tell_writable_again_ = false;
-  StreamId told_first_ = 0;         // whose on_writable came first the last time
+  StreamId told_first_ = 0;  // whose on_writable came first the last time
 };
 
 }  // namespace boxlite::portal

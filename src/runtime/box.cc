@@ -40,7 +40,9 @@ Result<BoxInfo> Box::info() const {
   return inspect_box(impl_->context->paths, impl_->context->database, row);
 }
 
-Result<std::optional<Execution>> Box::start(const StartOptions& options) { return start_box(*impl_->context, impl_->id, options); }
+Result<std::optional<Execution>> Box::start(const StartOptions& options) {
+  return start_box(*impl_->context, impl_->id, options);
+}
 
 Result<void> Box::stop(std::chrono::seconds grace) {
   TRY_ASSIGN(const BoxRow row, impl_->row());

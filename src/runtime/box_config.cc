@@ -28,20 +28,22 @@ Result<void> validate_name(std::string_view name) {
                     std::ranges::all_of(name, [](char c) { return is_alnum(c) || c == '_' || c == '.' || c == '-'; });
   if (fits) return {};
   return fail(ErrorCode::kInvalidArgument,
-              "\"{}\" cannot be a box name: letters, digits, \"_\", \".\" and \"-\", the first a letter or digit, at most {}", name,
-              kMaxName);
+              "\"{}\" cannot be a box name: letters, digits, \"_\", \".\" and \"-\", the first a letter or digit, at most {}",
+              name, kMaxName);
 }
 
 Result<void> validate_strings(const std::vector<std::string>& list, std::string_view what) {
   std::size_t total = 0;
   for (const std::string& text : list) {
-    if (text.find('\0') != std::string::npos) return fail(ErrorCode::kInvalidArgument, "{}: a NUL byte cannot be passed on", what);
+    if (text.find('\0') != std::string::npos)
+      return fail(ErrorCode::kInvalidArgument, "{}: a NUL byte cannot be passed on", what);
     if (text.size() > kMaxString) {
       return fail(ErrorCode::kInvalidArgument, "{}: one of them has {} bytes, and {} is the most", what, text.size(), kMaxString);
     }
     total += text.size() + 1;
   }
-  if (total > kMaxArguments) return fail(ErrorCode::kInvalidArgument, "{}: {} bytes, and {} is the most", what, total, kMaxArguments);
+  if (total > kMaxArguments)
+    return fail(ErrorCode::kInvalidArgument, "{}: {} bytes, and {} is the most", what, total, kMaxArguments);
   return {};
 }
 
@@ -50,7 +52,8 @@ Result<void> validate_env(const std::vector<std::string>& env) {
   for (const std::string& entry : env) {
     // The value stays out of the message: it may be a secret.
     const std::size_t equals = entry.find('=');
-    if (equals == std::string::npos) return fail(ErrorCode::kInvalidArgument, "environment: an entry has no \"=\"; write NAME=value");
+    if (equals == std::string::npos)
+      return fail(ErrorCode::kInvalidArgument, "environment: an entry has no \"=\"; write NAME=value");
     if (equals == 0) return fail(ErrorCode::kInvalidArgument, "environment: an entry has no name before \"=\"; write NAME=value");
   }
   return {};
@@ -84,7 +87,8 @@ Result<void> validate_options(const BoxOptions& options) {
                 options.disk_bytes / kMiB, kDefaultDiskBytes / kGiB);
   }
   if (options.disk_bytes > kMaxDiskBytes || options.disk_bytes % kMiB != 0) {
-    return fail(ErrorCode::kInvalidArgument, "a disk of {} bytes: whole MiB, at most {} GiB", options.disk_bytes, kMaxDiskBytes / kGiB);
+    return fail(ErrorCode::kInvalidArgument, "a disk of {} bytes: whole MiB, at most {} GiB", options.disk_bytes,
+                kMaxDiskBytes / kGiB);
   }
   TRY(validate_strings(options.command, "command"));
   if (options.entrypoint) TRY(validate_strings(*options.entrypoint, "entrypoint"));
@@ -97,7 +101,8 @@ Result<void> validate_options(const BoxOptions& options) {
 
 Result<std::vector<std::string>> main_command(const BoxOptions& options, const ImageConfig& image) {
   std::vector<std::string> args = options.entrypoint.value_or(image.entrypoint);
-  if (options.entrypoint && options.entrypoint->size() == 1 && options.entrypoint->front().empty()) args.clear();  // --entrypoint ""
+  if (options.entrypoint && options.entrypoint->size() == 1 && options.entrypoint->front().empty())
+    args.clear();  // --entrypoint ""
   const bool keeps_cmd = options.command.empty() && !options.entrypoint;
   const std::vector<std::string>& rest = keeps_cmd ? image.cmd : options.command;
   args.insert(args.end(), rest.begin(), rest.end());

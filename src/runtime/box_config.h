@@ -30,7 +30,8 @@ struct BoxSecrets {
 std::string encode_secrets(const BoxSecrets& secrets);
 Result<BoxSecrets> read_secrets(const std::string& path);
 
-/// The main command by docker's rules: `command` replaces CMD and keeps ENTRYPOINT; `entrypoint` replaces ENTRYPOINT and drops CMD.
+/// The main command by docker's rules: `command` replaces CMD and keeps ENTRYPOINT; `entrypoint` replaces ENTRYPOINT and drops
+/// CMD.
 Result<std::vector<std::string>> main_command(const BoxOptions& options, const ImageConfig& image);
 
 /// The image's environment with the option's over it; a name occurs once.

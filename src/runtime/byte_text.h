@@ -1,5 +1,5 @@
-// Byte strings in JSON. Arguments, environment and paths are bytes, and JSON text cannot hold bytes that are not UTF-8: each byte is
-// written as the code point of the same number (U+0000–U+00FF), so what is read is what was written; ASCII reads as itself.
+// Byte strings in JSON. Arguments, environment and paths are bytes, and JSON text cannot hold bytes that are not UTF-8: each byte
+// is written as the code point of the same number (U+0000–U+00FF), so what is read is what was written; ASCII reads as itself.
 #pragma once
 
 #include <string>

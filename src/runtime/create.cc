@@ -1,6 +1,7 @@
-// The row comes last, so a box that has a row is whole. A creation that is killed before leaves files of an id without a row: in tmp/ until
-// the rename, in boxes/ after it. The operation lock of the new id is held from before the first file until after the row, so whoever
-// finds such files and gets the lock knows that nobody will come back for them, and deletes them (sweep_home() in removal.cc).
+// The row comes last, so a box that has a row is whole. A creation that is killed before leaves files of an id without a row: in
+// tmp/ until the rename, in boxes/ after it. The operation lock of the new id is held from before the first file until after the
+// row, so whoever finds such files and gets the lock knows that nobody will come back for them, and deletes them (sweep_home() in
+// removal.cc).
 #include "runtime/create.h"
 
 #include "base/defer.h"
@@ -30,7 +31,8 @@ Result<void> make_directory(const HomePaths& paths, const std::string& id, const
   const std::string directory = paths.new_box(id);
   TRY(sys::mkdir(directory, 0700));
   TRY(write_file_atomic(directory + "/secrets", encode_secrets({.image_env = image.config.env, .env = options.env}), 0600));
-  TRY(disk::create_overlay(directory + "/disk.qcow2", options.disk_bytes, "../../bases/" + image::base_file_name(image.id), "raw"));
+  TRY(disk::create_overlay(directory + "/disk.qcow2", options.disk_bytes, "../../bases/" + image::base_file_name(image.id),
+                           "raw"));
   TRY(sync_directory(directory));
   TRY(sys::rename(directory, paths.box(id)));
   return sync_directory(paths.boxes());

@@ -51,15 +51,16 @@ Result<std::int64_t> schema_version(sqlite::Connection& connection) {
   return statement.number(0);
 }
 
-// No box is made before the database is: an empty database beside boxes means that the file was lost, and the boxes, which look like
-// leftovers to a sweep, were not.
+// No box is made before the database is: an empty database beside boxes means that the file was lost, and the boxes, which look
+// like leftovers to a sweep, were not.
 Result<void> refuse_orphaned_boxes(const std::string& path) {
   const std::string boxes = path.substr(0, path.rfind('/')) + "/boxes";
   std::error_code ignored;  // a folder that is not there holds no boxes
   if (!std::filesystem::exists(boxes, ignored) || std::filesystem::is_empty(boxes, ignored)) return {};
-  return fail(ErrorCode::kCorrupt,
-              "{} is missing or empty, but {} holds boxes: put the database back from a backup, or move that folder away to begin anew",
-              path, boxes);
+  return fail(
+      ErrorCode::kCorrupt,
+      "{} is missing or empty, but {} holds boxes: put the database back from a backup, or move that folder away to begin anew",
+      path, boxes);
 }
 
 Result<void> migrate(sqlite::Connection& connection, const std::string& path) {
@@ -68,9 +69,10 @@ Result<void> migrate(sqlite::Connection& connection, const std::string& path) {
   return connection.transaction([&]() -> Result<void> {
     TRY_ASSIGN(version, schema_version(connection));  // another process may have been faster
     if (version > kSchemaVersion) {
-      return fail(ErrorCode::kUnsupported,
-                  "{} was made by a newer boxlite (schema {}, this program knows up to {}); update this program, or use another --home",
-                  path, version, kSchemaVersion);
+      return fail(
+          ErrorCode::kUnsupported,
+          "{} was made by a newer boxlite (schema {}, this program knows up to {}); update this program, or use another --home",
+          path, version, kSchemaVersion);
     }
     if (version == 0) TRY(refuse_orphaned_boxes(path));
     for (; version < kSchemaVersion; ++version) TRY(connection.execute(kMigrations.at(static_cast<std::size_t>(version))));
@@ -144,16 +146,17 @@ Result<Database> Database::open(const std::string& path) {
 Result<void> Database::refuse_taken_name(std::string_view name) const {
   TRY_ASSIGN(const std::optional<BoxRow> taken, box_by_name(name));
   if (!taken) return {};
-  return fail(ErrorCode::kAlreadyExists, "the name {} is taken by box {}; choose another, or remove that one: boxlite rm {}", name,
-              taken->id, name);
+  return fail(ErrorCode::kAlreadyExists, "the name {} is taken by box {}; choose another, or remove that one: boxlite rm {}",
+              name, taken->id, name);
 }
 
 Result<void> Database::insert_box(const BoxRow& row) {
   return connection_->transaction([&]() -> Result<void> {
     TRY(refuse_taken_name(row.name));
-    TRY_ASSIGN(sqlite::Statement insert,
-               connection_->prepare("INSERT INTO boxes(id,name,image_reference,image_id,config,created_at,generation,auto_remove) "
-                                    "VALUES(?,?,?,?,?,?,?,?)"));
+    TRY_ASSIGN(
+        sqlite::Statement insert,
+        connection_->prepare("INSERT INTO boxes(id,name,image_reference,image_id,config,created_at,generation,auto_remove) "
+                             "VALUES(?,?,?,?,?,?,?,?)"));
     return insert.bind(row.id)
         .bind(row.name)
         .bind(row.image_reference)

@@ -33,12 +33,12 @@ struct BoxRow {
   std::string name;
   std::string image_reference;
   std::string image_id;
-  Json config;                          // BoxConfig (box_config.h), without env values
+  Json config;  // BoxConfig (box_config.h), without env values
   std::string created_at;
-  std::uint64_t generation = 0;         // 0: never started
+  std::uint64_t generation = 0;  // 0: never started
   std::optional<StartIntent> start;
   bool remove_intent = false;
-  std::optional<std::uint32_t> uid;     // of the VM's processes, when started by root
+  std::optional<std::uint32_t> uid;  // of the VM's processes, when started by root
   bool auto_remove = false;
 };
 
@@ -61,8 +61,8 @@ class Database {
   /// Newest first.
   Result<std::vector<BoxRow>> boxes() const;
 
-  /// One transaction: generation + 1, the start intent, and a uid if `want_uid` and there is none yet. Returns the row as it is now.
-  /// kNotFound: no such box; kInvalidState: it is being removed.
+  /// One transaction: generation + 1, the start intent, and a uid if `want_uid` and there is none yet. Returns the row as it is
+  /// now. kNotFound: no such box; kInvalidState: it is being removed.
   Result<BoxRow> begin_start(std::string_view id, const StartIntent& intent, bool want_uid);
   Result<void> set_remove_intent(std::string_view id);
   Result<void> delete_box(std::string_view id);

@@ -106,7 +106,9 @@ TEST_F(DatabaseTest, AnIdPrefixFindsAtMostTwo) {
 }
 
 TEST_F(DatabaseTest, ANewerSchemaIsRefusedAndNotTouched) {
-  { (void)*Database::open(path()); }
+  {
+    (void)*Database::open(path());
+  }
   execute("PRAGMA user_version=99");
   const auto opened = Database::open(path());
   ASSERT_FALSE(opened);
@@ -123,7 +125,9 @@ TEST_F(DatabaseTest, AFileThatIsNoDatabaseIsCorrupt) {
 }
 
 TEST_F(DatabaseTest, AnEmptiedDatabaseBesideBoxesIsRefusedAndNoBoxTouched) {
-  { ASSERT_TRUE(Database::open(path())); }
+  {
+    ASSERT_TRUE(Database::open(path()));
+  }
   const std::string boxes = path().substr(0, path().rfind('/')) + "/boxes";
   ASSERT_TRUE(sys::mkdir(boxes, 0700));
   ASSERT_TRUE(sys::mkdir(boxes + "/0123456789ab", 0700));

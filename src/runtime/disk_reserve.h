@@ -1,5 +1,5 @@
-// Space set aside in the home, so that boxes can be listed, stopped and removed when the disk is full: a database that nobody has open
-// needs a few blocks to be opened, and a deletion is written before it frees anything.
+// Space set aside in the home, so that boxes can be listed, stopped and removed when the disk is full: a database that nobody has
+// open needs a few blocks to be opened, and a deletion is written before it frees anything.
 #pragma once
 
 #include <string>

@@ -23,7 +23,8 @@ Registry& registry() {
   return *instance;
 }
 
-// The registry's mutex is held across the fork, so that the child finds the list whole. In the child only async-signal-safe calls.
+// The registry's mutex is held across the fork, so that the child finds the list whole. In the child only async-signal-safe
+// calls.
 void before_fork() { registry().mutex.lock(); }
 void in_parent() { registry().mutex.unlock(); }
 void in_child() {

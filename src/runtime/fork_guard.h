@@ -1,10 +1,11 @@
 // What a program that links libboxlite and calls fork() without exec must not carry into the child.
 //
 // An OFD lock belongs to the open file description, which the child shares: a lock of the parent would stay held as long as the
-// child lives, and unlocking in the child would unlock the parent. The same for SQLite's files and for the sockets that tie a box to
-// its owner. So every such descriptor is registered here, and a pthread_atfork handler points it at /dev/null in the child. Pointed
-// elsewhere rather than closed: the number stays taken, so a destructor that runs in the child cannot close a file that the child
-// has opened since. ChildProcess::spawn does not come here (it clones without the handlers and closes everything before exec).
+// child lives, and unlocking in the child would unlock the parent. The same for SQLite's files and for the sockets that tie a box
+// to its owner. So every such descriptor is registered here, and a pthread_atfork handler points it at /dev/null in the child.
+// Pointed elsewhere rather than closed: the number stays taken, so a destructor that runs in the child cannot close a file that
+// the child has opened since. ChildProcess::spawn does not come here (it clones without the handlers and closes everything before
+// exec).
 #pragma once
 
 #include <sys/types.h>

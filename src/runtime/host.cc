@@ -15,7 +15,8 @@ namespace {
 Result<std::string> qemu_version(const std::string& qemu) {
   TRY_ASSIGN(sys::Pipe output, sys::pipe());
   TRY_ASSIGN(ChildProcess child,
-             ChildProcess::spawn({.program = qemu, .argv = {qemu, "--version"}, .stdout_fd = output.write_end.get(), .die_with_parent = true}));
+             ChildProcess::spawn(
+                 {.program = qemu, .argv = {qemu, "--version"}, .stdout_fd = output.write_end.get(), .die_with_parent = true}));
   output.write_end.reset();
   std::array<std::byte, 512> buffer = {};
   const auto count = sys::read_full(output.read_end.get(), buffer);

@@ -1,26 +1,30 @@
 // Theory of operation.
 //
-// Every box has one shim while it runs, and the shim holds an exclusive OFD lock on locks/<id>.lease from its first act to its last
-// breath. The kernel drops the lock with the process, however that ends, so no command ever has to decide from a pid, a command
-// line or a row whether a box lives: it asks for the lock with F_OFD_GETLK, which takes nothing and disturbs nobody.
+// Every box has one shim while it runs, and the shim holds an exclusive OFD lock on locks/<id>.lease from its first act to its
+// last breath. The kernel drops the lock with the process, however that ends, so no command ever has to decide from a pid, a
+// command line or a row whether a box lives: it asks for the lock with F_OFD_GETLK, which takes nothing and disturbs nobody.
 //
 // Invariants, and what breaks without them:
-//  - The lock files are outside the box's directory. A removal renames the directory; a lock inside would move away from under those
+//  - The lock files are outside the box's directory. A removal renames the directory; a lock inside would move away from under
+//  those
 //    who ask for it by path.
-//  - Nothing that holds a lease forks without exec: the description would be shared, and the lock outlive its holder. (The VM lock is
+//  - Nothing that holds a lease forks without exec: the description would be shared, and the lock outlive its holder. (The VM
+//  lock is
 //    the one that is meant to be inherited.)
 //  - The file's contents say who took the lease last: pid, start time, boot id, PID namespace, generation. They are a hint for
 //    signalling and for the words of a message, never for liveness: they may be of an earlier holder for the microseconds between
-//    lock and write, and stay behind when the holder dies. A signal goes to a pidfd that was opened first and compared with the record
-//    after, while the lease was still held: a pid that is another process by now is never signalled.
-//    When the record is lost (somebody emptied the file) the shim is found as the process that listens at its socket.
-//  - The generation is a fencing token. A starter increments it in the row, in the same transaction as the start intent. A shim that
-//    gets the lease re-reads the row, and ends if the row has moved on: a starter may have been killed after the configuration was sent,
-//    its shim been slow, and another start been made since.
+//    lock and write, and stay behind when the holder dies. A signal goes to a pidfd that was opened first and compared with the
+//    record after, while the lease was still held: a pid that is another process by now is never signalled. When the record is
+//    lost (somebody emptied the file) the shim is found as the process that listens at its socket.
+//  - The generation is a fencing token. A starter increments it in the row, in the same transaction as the start intent. A shim
+//  that
+//    gets the lease re-reads the row, and ends if the row has moved on: a starter may have been killed after the configuration
+//    was sent, its shim been slow, and another start been made since.
 //  - Only a shim writes a record. A command that takes the lease to clean up after a dead shim leaves the record as it is.
-//  - Lock files are unlinked only by a removal, under all three locks, the operation lock's last. Whoever gets a lock then looks whether
-//    the file is still linked: if not, what it got guards nothing, and the row decides whether to try again or to give up. Whoever made a
-//    lock file anew for a box that has no row unlinks it again.
+//  - Lock files are unlinked only by a removal, under all three locks, the operation lock's last. Whoever gets a lock then looks
+//  whether
+//    the file is still linked: if not, what it got guards nothing, and the row decides whether to try again or to give up.
+//    Whoever made a lock file anew for a box that has no row unlinks it again.
 #include "runtime/lease.h"
 
 #include <fcntl.h>
@@ -71,7 +75,8 @@ std::optional<LeaseRecord> read_record(const std::string& path) {
 }
 
 // For a lease whose record is lost: the process that listens at the box's socket, which is the shim. nullopt: nobody listens.
-// The pid is the same before and after its pidfd is opened, with the listener alive both times: so it was no other process between.
+// The pid is the same before and after its pidfd is opened, with the listener alive both times: so it was no other process
+// between.
 Result<std::optional<UniqueFd>> open_listener(const HomePaths& paths, std::string_view id) {
   const auto before = connect_unix(paths.box(id), kPortalSocket);
   if (!before) return std::nullopt;
@@ -127,8 +132,8 @@ Result<std::optional<UniqueFd>> open_lease_holder(const HomePaths& paths, std::s
     if (state.record && state.record->boot_id == boot) {
       if (state.record->pid_namespace != own_namespace) {
         return fail(ErrorCode::kUnsupported,
-                    "the shim of box {} runs in another PID namespace (as pid {} there); run this command in the same container", id,
-                    state.record->pid);
+                    "the shim of box {} runs in another PID namespace (as pid {} there); run this command in the same container",
+                    id, state.record->pid);
       }
       auto pidfd = open_process(state.record->pid, state.record->start_time);
       if (pidfd) {

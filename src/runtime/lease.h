@@ -21,7 +21,8 @@ class Lease {
  public:
   /// Takes the lease for start number `generation` and writes this process into it; waits for the one before to let go, at most
   /// `timeout`. Call it after the last fork: the record names the calling process.
-  /// kInvalidState: a later start has taken over; kNotFound: the box is gone; kUnavailable: still held. The shim exits on any of them.
+  /// kInvalidState: a later start has taken over; kNotFound: the box is gone; kUnavailable: still held. The shim exits on any of
+  /// them.
   static Result<Lease> take(const HomePaths& paths, const Database& database, const std::string& id, std::uint64_t generation,
                             std::chrono::milliseconds timeout);
 
@@ -53,8 +54,8 @@ class OpLock {
   /// Whether or not the box has a row (yet, or any more). nullopt: another command works on it.
   static Result<std::optional<OpLock>> try_acquire(const HomePaths& paths, const std::string& id);
 
-  /// Takes the lease too, for a command (removal, writing the record of a dead shim): nothing is written into it, and it is given up
-  /// with the operation lock. false: a shim holds it.
+  /// Takes the lease too, for a command (removal, writing the record of a dead shim): nothing is written into it, and it is given
+  /// up with the operation lock. false: a shim holds it.
   Result<bool> take_lease();
 
   /// Removes the box's lock files, this one last. Everything else of the box is gone.

@@ -20,7 +20,8 @@ class LineReader {
 
   explicit LineReader(int fd) : fd_(fd) {}
 
-  /// The next line without its newline; nullopt at end-of-file. kUnavailable when the deadline passes, kCorrupt for an endless line.
+  /// The next line without its newline; nullopt at end-of-file. kUnavailable when the deadline passes, kCorrupt for an endless
+  /// line.
   Result<std::optional<std::string>> next(std::optional<std::chrono::steady_clock::time_point> deadline);
 
  private:

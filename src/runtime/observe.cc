@@ -42,8 +42,8 @@ Result<Observation> look(const HomePaths& paths, BoxRow row, const std::string& 
   return seen;
 }
 
-// The same with fewer looks, enough for boxes at rest, which are most of a long list: a free lease and an exit record, or no start ever.
-// nullopt: not at rest, and `row` is untouched.
+// The same with fewer looks, enough for boxes at rest, which are most of a long list: a free lease and an exit record, or no
+// start ever. nullopt: not at rest, and `row` is untouched.
 Result<std::optional<Observation>> look_at_rest(const HomePaths& paths, BoxRow& row, const std::string& boot) {
   if (row.remove_intent) return std::nullopt;
   Observation seen;
@@ -102,8 +102,10 @@ void recover_state(const HomePaths& paths, Observation& seen) {
   if (!seen.state) seen.state = StateRecord{seen.row.generation, Phase::kRunning, "", ""};
 }
 
-// Finds shims that are alive and silent. A refused connection is the moment of beginning or ending: such a box is looked at again.
-Result<void> find_silent(const HomePaths& paths, const Database& database, std::vector<Observation>& boxes, const std::string& boot) {
+// Finds shims that are alive and silent. A refused connection is the moment of beginning or ending: such a box is looked at
+// again.
+Result<void> find_silent(const HomePaths& paths, const Database& database, std::vector<Observation>& boxes,
+                         const std::string& boot) {
   const auto deadline = std::chrono::steady_clock::now() + kPingTimeout;
   std::vector<Observation*> asked;
   for (Observation& seen : boxes) {
@@ -146,7 +148,8 @@ Result<void> find_silent(const HomePaths& paths, const Database& database, std::
 std::string words_of_crash(const HomePaths& paths, const std::string& id, std::size_t lines) {
   std::string words;
   if (const std::string console = last_words(paths.console_log(id), lines); !console.empty()) words = "console: " + console;
-  if (const std::string shim = last_words(paths.shim_log(id), lines); !shim.empty()) words += (words.empty() ? "" : "; ") + ("shim log: " + shim);
+  if (const std::string shim = last_words(paths.shim_log(id), lines); !shim.empty())
+    words += (words.empty() ? "" : "; ") + ("shim log: " + shim);
   return words;
 }
 

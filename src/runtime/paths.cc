@@ -39,16 +39,17 @@ Result<void> check_file_system(const std::string& directory, const std::string& 
   if (::statfs(directory.c_str(), &fs) < 0) return fail_errno("statfs {}", directory);
   const std::string name = unfit_file_system(static_cast<long>(fs.f_type));
   if (name.empty()) return {};
-  return fail(ErrorCode::kUnsupported, "home {} is on the file system {}, whose locks cannot tell which boxes are alive; {}", home,
-              name, kMoveHint);
+  return fail(ErrorCode::kUnsupported, "home {} is on the file system {}, whose locks cannot tell which boxes are alive; {}",
+              home, name, kMoveHint);
 }
 
 Result<void> check_owner_and_mode(const std::string& home) {
   TRY_ASSIGN(const struct stat st, sys::stat(home));
   if (!S_ISDIR(st.st_mode)) return fail(ErrorCode::kInvalidArgument, "home {} is not a directory", home);
   if (st.st_uid != ::geteuid()) {
-    return fail(ErrorCode::kPermissionDenied, "home {} belongs to user {}, and this is user {}; use a home of your own (--home DIR)",
-                home, st.st_uid, ::geteuid());
+    return fail(ErrorCode::kPermissionDenied,
+                "home {} belongs to user {}, and this is user {}; use a home of your own (--home DIR)", home, st.st_uid,
+                ::geteuid());
   }
   if ((st.st_mode & 077U) != 0) {
     return fail(ErrorCode::kPermissionDenied, "home {} is open to other users (mode {:04o}); run: chmod 700 {}", home,

@@ -76,7 +76,8 @@ std::string paused_reason(const std::string& answer) {
 
 }  // namespace
 
-std::vector<PingAnswer> ping_shims(const std::vector<std::string>& box_directories, std::chrono::steady_clock::time_point deadline) {
+std::vector<PingAnswer> ping_shims(const std::vector<std::string>& box_directories,
+                                   std::chrono::steady_clock::time_point deadline) {
   std::vector<Call> calls(box_directories.size());
   for (std::size_t i = 0; i < calls.size(); ++i) begin(calls[i], box_directories[i]);
   for (;;) {

@@ -21,6 +21,7 @@ struct PingAnswer {
 };
 
 /// Nothing here blocks but one poll(): neither a stopped shim nor a full queue holds up the others.
-std::vector<PingAnswer> ping_shims(const std::vector<std::string>& box_directories, std::chrono::steady_clock::time_point deadline);
+std::vector<PingAnswer> ping_shims(const std::vector<std::string>& box_directories,
+                                   std::chrono::steady_clock::time_point deadline);
 
 }  // namespace boxlite

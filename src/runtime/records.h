@@ -40,17 +40,17 @@ enum class Phase { kStarting, kRunning, kStopping };
 struct StateRecord {
   std::uint64_t generation = 0;
   Phase phase = Phase::kStarting;
-  std::string started_at;   // when the main command started; "" before
+  std::string started_at;  // when the main command started; "" before
   std::string accelerator;
 };
 
 struct ExitRecord {
   std::uint64_t generation = 0;
-  bool failed = false;       // true: failed (reason), false: stopped (code)
-  int code = 0;              // of the main command; 0 when failed
+  bool failed = false;  // true: failed (reason), false: stopped (code)
+  int code = 0;         // of the main command; 0 when failed
   int signal = 0;
   bool oom_killed = false;
-  std::string reason;        // one line
+  std::string reason;  // one line
   std::string finished_at;
 };
 
@@ -60,21 +60,21 @@ struct ShimConfig {
   std::string box_id;
   std::uint64_t generation = 0;
   bool owner_bound = false;
-  bool attach = false;        // hold the main command until the starter says "go" or is gone
+  bool attach = false;  // hold the main command until the starter says "go" or is gone
   bool auto_remove = false;
   std::string hostname;
   std::vector<std::string> args;  // the main command, ENTRYPOINT and CMD joined
   std::vector<std::string> env;   // complete: the image's and the box's
   std::string working_dir;
   std::string user;
-  std::string stop_signal;        // a name or a number; "" is SIGTERM
+  std::string stop_signal;  // a name or a number; "" is SIGTERM
   bool tty = false;
   bool open_stdin = false;
   unsigned rows = 0;
   unsigned columns = 0;
   bool privileged = false;
   std::uint64_t disk_bytes = 0;
-  vmm::VmConfig vm;               // accelerator already chosen
+  vmm::VmConfig vm;  // accelerator already chosen
   vmm::VmPrograms programs;
 };
 

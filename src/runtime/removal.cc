@@ -1,7 +1,7 @@
 // Theory of operation.
 //
-// A removal is a chain of steps, each of which may be the last one before the remover is killed, and each of which does no harm when it is
-// done twice:
+// A removal is a chain of steps, each of which may be the last one before the remover is killed, and each of which does no harm
+// when it is done twice:
 //
 //   1  the row gets the remove intent         from here on the box cannot be started, and whoever comes by may finish
 //   2  boxes/<id> is renamed to trash/        one moment in which the box's directory ceases to exist
@@ -9,13 +9,14 @@
 //   4  the files in trash/ are deleted
 //   5  the lock files are unlinked            the operation lock's last
 //
-// 1 and 3 need space in SQLite's log, and a box that has filled the disk is what its user removes to get space. The home's reserve serves
-// for that (disk_reserve.h). When 1 finds no space all the same, the box's disk is emptied first: nothing of the box is wanted any more, and nothing has it open. When 3 finds none, 4 goes before it.
+// 1 and 3 need space in SQLite's log, and a box that has filled the disk is what its user removes to get space. The home's
+// reserve serves for that (disk_reserve.h). When 1 finds no space all the same, the box's disk is emptied first: nothing of the
+// box is wanted any more, and nothing has it open. When 3 finds none, 4 goes before it.
 //
-// All of it under the operation lock and the lease, with the VM lock seen free: no start, no late shim and no process of the VM can be at
-// work in between. What is left behind by a killed remover before 3 is a row with an intent; after 3, files of an id without a row. A
-// killed creation leaves the latter as well (create.cc), since it makes the row last. sweep_home() looks for both; a command that
-// works on a box holds its operation lock throughout, so a free one says that nobody will come back.
+// All of it under the operation lock and the lease, with the VM lock seen free: no start, no late shim and no process of the VM
+// can be at work in between. What is left behind by a killed remover before 3 is a row with an intent; after 3, files of an id
+// without a row. A killed creation leaves the latter as well (create.cc), since it makes the row last. sweep_home() looks for
+// both; a command that works on a box holds its operation lock throughout, so a free one says that nobody will come back.
 #include "runtime/removal.h"
 
 #include <dirent.h>
@@ -117,7 +118,8 @@ Result<std::set<std::string>> ids_with_files(const HomePaths& paths) {
   return ids;
 }
 
-// A removal that was interrupted, or files without a row. Anything that somebody still works on, or that still runs, is left alone.
+// A removal that was interrupted, or files without a row. Anything that somebody still works on, or that still runs, is left
+// alone.
 Result<void> sweep_one(const HomePaths& paths, Database& database, const std::string& id) {
   TRY_ASSIGN(std::optional<OpLock> op, OpLock::try_acquire(paths, id));
   if (!op) return {};
@@ -137,12 +139,15 @@ Result<void> remove_box(const HomePaths& paths, Database& database, const std::s
   TRY_ASSIGN(bool free, locked.lock.take_lease());
   if (!free) {
     if (!force) {
-      return fail(ErrorCode::kInvalidState, "box {} is running; stop it first (boxlite stop {}), or end and remove it: boxlite rm -f {}",
-                  locked.row.name, locked.row.name, locked.row.name);
+      return fail(ErrorCode::kInvalidState,
+                  "box {} is running; stop it first (boxlite stop {}), or end and remove it: boxlite rm -f {}", locked.row.name,
+                  locked.row.name, locked.row.name);
     }
     TRY(kill_shim(paths, id));
     TRY_ASSIGN(free, locked.lock.take_lease());
-    if (!free) return fail(ErrorCode::kUnavailable, "another shim took over box {} while it was being removed; try again", locked.row.name);
+    if (!free)
+      return fail(ErrorCode::kUnavailable, "another shim took over box {} while it was being removed; try again",
+                  locked.row.name);
   }
   TRY(wait_vm_gone(paths, id));
   return remove_locked(paths, database, locked.lock, id);

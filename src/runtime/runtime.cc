@@ -28,7 +28,8 @@ Result<BoxRow> find_box(const Database& database, std::string_view reference) {
   if (!reference.empty()) {
     TRY_ASSIGN(std::vector<BoxRow> rows, database.boxes_by_id_prefix(reference));
     if (rows.size() == 1) return std::move(rows.front());
-    if (rows.size() > 1) return fail(ErrorCode::kInvalidArgument, "more than one box id begins with {}; give more of it", reference);
+    if (rows.size() > 1)
+      return fail(ErrorCode::kInvalidArgument, "more than one box id begins with {}; give more of it", reference);
   }
   return fail(ErrorCode::kNotFound, "no box named {}; `boxlite ls -a` lists them", reference);
 }

@@ -106,7 +106,8 @@ Result<proto::Reply> agent_call(int socket, const proto::Call& call, std::chrono
     TRY_ASSIGN(whole, reader.next(reply));
   }
   if (reply.has_failure()) {
-    return std::unexpected(Error(error_code_from_name(reply.failure().code()), printable(reply.failure().message(), kMaxFailureText)));
+    return std::unexpected(
+        Error(error_code_from_name(reply.failure().code()), printable(reply.failure().message(), kMaxFailureText)));
   }
   if (reply.reply_case() == proto::Reply::REPLY_NOT_SET) return fail(ErrorCode::kCorrupt, "the agent's reply says nothing");
   return reply;

@@ -47,8 +47,8 @@ std::unexpected<Error> failure(sqlite3* database, std::string_view what) {
   return fail(no_space ? ErrorCode::kResourceExhausted : code_of(code), "{}: {}", what, sqlite3_errmsg(database));
 }
 
-// SQLite does not say which descriptors it has open: they are recognised by their inodes. Nothing is opened to find out, since closing
-// any descriptor of these files would drop the process's POSIX locks on them.
+// SQLite does not say which descriptors it has open: they are recognised by their inodes. Nothing is opened to find out, since
+// closing any descriptor of these files would drop the process's POSIX locks on them.
 std::vector<int> descriptors_of(const std::string& path) {
   std::vector<struct stat> files;
   for (const char* suffix : {"", "-wal", "-shm"}) {
@@ -75,7 +75,8 @@ void Statement::Finalize::operator()(sqlite3_stmt* statement) const { sqlite3_fi
 
 Statement& Statement::bind(std::string_view text) {
   const char* const data = text.data() == nullptr ? "" : text.data();  // a null pointer would bind NULL
-  bind_failed_ |= sqlite3_bind_text64(statement_.get(), next_parameter_++, data, text.size(), SQLITE_TRANSIENT, SQLITE_UTF8) != SQLITE_OK;
+  bind_failed_ |=
+      sqlite3_bind_text64(statement_.get(), next_parameter_++, data, text.size(), SQLITE_TRANSIENT, SQLITE_UTF8) != SQLITE_OK;
   return *this;
 }
 
@@ -151,7 +152,8 @@ Connection::~Connection() {
 Result<std::unique_lock<std::recursive_mutex>> Connection::lock() {
   // Asked before the mutex, which another thread may have held at the moment of the fork.
   if (::getpid() != owner_) {
-    return fail(ErrorCode::kInvalidState, "this process was forked from the one that opened {}; open a Runtime of its own", path_);
+    return fail(ErrorCode::kInvalidState, "this process was forked from the one that opened {}; open a Runtime of its own",
+                path_);
   }
   return std::unique_lock(mutex_);
 }

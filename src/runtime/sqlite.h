@@ -1,8 +1,8 @@
 // SQLite's C interface with the two things it lacks: ownership and Results.
 //
 // A Connection is one database handle for all threads of a process; its mutex makes a transaction of one thread invisible to the
-// others. A process forked without exec must not touch the handle (SQLite's rule): every use there fails, and the destructor leaves
-// it alone.
+// others. A process forked without exec must not touch the handle (SQLite's rule): every use there fails, and the destructor
+// leaves it alone.
 #pragma once
 
 #include <cstdint>

@@ -13,14 +13,16 @@
 //                                           ◀───    {"report":"running"} or {"report":"failed",…}
 //
 // Whoever dies, the truth can be told afterwards:
-//  - The starter before the whole configuration has left: the shim sees end-of-file and ends. The row has an intent, the lease's record
+//  - The starter before the whole configuration has left: the shim sees end-of-file and ends. The row has an intent, the lease's
+//  record
 //    is of an earlier start, the operation lock is free: "its start was interrupted".
 //  - The starter after that: the shim does without it. The box starts.
-//  - The shim before it has the lease: end-of-file here; the starter, which holds the operation lock, takes the lease and writes the exit
+//  - The shim before it has the lease: end-of-file here; the starter, which holds the operation lock, takes the lease and writes
+//  the exit
 //    record with the reason.
 //  - The shim later: the lease's record has this generation and there is no exit record: "crashed".
-// An undone start needs no undoing: the next one takes the next generation, and a shim of this one that should still be on its way
-// finds that out when it has the lease.
+// An undone start needs no undoing: the next one takes the next generation, and a shim of this one that should still be on its
+// way finds that out when it has the lease.
 #include "runtime/start.h"
 
 #include <fcntl.h>
@@ -109,7 +111,8 @@ Result<std::optional<OpLock::Locked>> lock_for_start(Context& context, const std
         // The start that was waited for has come to its end before it could be seen running.
         TRY_ASSIGN(const Observation seen, observe(context.paths, context.database, locked.row));
         const DerivedStatus derived = derive_status(seen);
-        if (derived.status == BoxStatus::kFailed) return fail(ErrorCode::kInternal, "another command's start failed: {}", derived.reason);
+        if (derived.status == BoxStatus::kFailed)
+          return fail(ErrorCode::kInternal, "another command's start failed: {}", derived.reason);
         return std::nullopt;
       }
       return std::optional(std::move(locked));
@@ -174,7 +177,8 @@ std::vector<std::string> shim_environment() {
 
 // Begun anew by every start: its last words are quoted as those of this one. The log of the start before stays beside it.
 Result<UniqueFd> begin_shim_log(const std::string& path) {
-  if (auto kept = sys::rename(path, path + ".1"); !kept && kept.error().error_number() != ENOENT) return std::unexpected(kept.error());
+  if (auto kept = sys::rename(path, path + ".1"); !kept && kept.error().error_number() != ENOENT)
+    return std::unexpected(kept.error());
   return sys::open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
 }
 
@@ -283,7 +287,8 @@ class Start {
     TRY_ASSIGN(const std::optional<UniqueFd> shim, open_lease_holder(context_.paths, row_.id));
     if (shim) TRY(wait_process_end(shim->get(), kReapTimeout));
     TRY_ASSIGN(const BoxInfo info, inspect_box(context_.paths, context_.database, row_));
-    return fail(ErrorCode::kInternal, "its shim ended during the start: {}", info.reason.empty() ? name(info.status) : info.reason);
+    return fail(ErrorCode::kInternal, "its shim ended during the start: {}",
+                info.reason.empty() ? name(info.status) : info.reason);
   }
 
   // No shim got as far as the lease: this process says what became of the start. Errors here change nothing: without the record

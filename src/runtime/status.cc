@@ -1,11 +1,12 @@
 // The table of DESIGN §3. Order matters in two places.
 //
-// What is seen must be collected row → operation lock → lease → files: a start holds the operation lock from before it writes its intent
-// until its shim holds the lease, so a free operation lock seen *before* a free lease means that the start of this row is over, whatever
-// became of it. The other way round a shim could take the lease, and the starter drop the lock, between the two looks.
+// What is seen must be collected row → operation lock → lease → files: a start holds the operation lock from before it writes its
+// intent until its shim holds the lease, so a free operation lock seen *before* a free lease means that the start of this row is
+// over, whatever became of it. The other way round a shim could take the lease, and the starter drop the lock, between the two
+// looks.
 //
-// And among the answers for a free lease the exit record comes first: it is written before the lease is released, so if there is one
-// for this start nothing else needs to be known.
+// And among the answers for a free lease the exit record comes first: it is written before the lease is released, so if there is
+// one for this start nothing else needs to be known.
 #include "runtime/status.h"
 
 namespace boxlite {
@@ -32,7 +33,9 @@ DerivedStatus while_held(const Observation& seen) {
   return {};
 }
 
-bool exited(const Observation& seen) { return seen.exit && seen.row.generation > 0 && seen.exit->generation >= seen.row.generation; }
+bool exited(const Observation& seen) {
+  return seen.exit && seen.row.generation > 0 && seen.exit->generation >= seen.row.generation;
+}
 
 bool rebooted(const Observation& seen) { return seen.row.start && seen.row.start->boot_id != seen.boot_id; }
 
@@ -69,7 +72,8 @@ DerivedStatus derive_status(const Observation& seen) {
   if (seen.lease.held) return while_held(seen);
   if (seen.row.remove_intent) {
     if (seen.op_lock_held) return {BoxStatus::kStopping, "being removed", std::nullopt};
-    return {BoxStatus::kFailed, fmt::format("its removal was interrupted; `boxlite rm {}` finishes it", seen.row.name), std::nullopt};
+    return {BoxStatus::kFailed, fmt::format("its removal was interrupted; `boxlite rm {}` finishes it", seen.row.name),
+            std::nullopt};
   }
   if (seen.row.generation == 0) return {BoxStatus::kCreated, "", std::nullopt};
   if (exited(seen)) return after_exit(*seen.exit);

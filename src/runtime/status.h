@@ -19,10 +19,10 @@ struct Observation {
   LeaseState lease;
   std::optional<StateRecord> state;
   std::optional<ExitRecord> exit;
-  std::string boot_id;        // of now
-  bool shim_silent = false;   // the lease is held, and the shim is stopped or did not answer in time
-  std::string paused;         // why the VM is paused, as its shim says
-  std::string last_words;     // what console and shim log end with; used only when the box crashed
+  std::string boot_id;       // of now
+  bool shim_silent = false;  // the lease is held, and the shim is stopped or did not answer in time
+  std::string paused;        // why the VM is paused, as its shim says
+  std::string last_words;    // what console and shim log end with; used only when the box crashed
 };
 
 struct DerivedStatus {

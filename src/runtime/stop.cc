@@ -1,6 +1,6 @@
-// A stop is the shim's work (signal, grace, SIGKILL, sync, power-off) and goes on in it whatever becomes of the caller; the caller asks for it
-// and waits for the shim's end on a pidfd, holding no lock, so that `kill` and `rm -f` can overtake it. Only a shim that does not answer
-// is ended from outside, under the operation lock and with the reason written.
+// A stop is the shim's work (signal, grace, SIGKILL, sync, power-off) and goes on in it whatever becomes of the caller; the
+// caller asks for it and waits for the shim's end on a pidfd, holding no lock, so that `kill` and `rm -f` can overtake it. Only a
+// shim that does not answer is ended from outside, under the operation lock and with the reason written.
 #include "runtime/stop.h"
 
 #include <fcntl.h>
@@ -28,8 +28,8 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr auto kAnswerTimeout = std::chrono::seconds(2);
-constexpr auto kSlack = std::chrono::seconds(5);      // beyond the grace, for sync and power-off
-constexpr auto kRetryPause = milliseconds(100);       // a shim that is only just starting does not listen yet
+constexpr auto kSlack = std::chrono::seconds(5);  // beyond the grace, for sync and power-off
+constexpr auto kRetryPause = milliseconds(100);   // a shim that is only just starting does not listen yet
 
 milliseconds until(Clock::time_point deadline) {
   return std::max(std::chrono::ceil<milliseconds>(deadline - Clock::now()), milliseconds(0));
@@ -40,7 +40,8 @@ bool answers(const Context& context, const BoxRow& row) {
 }
 
 // Asks until the shim has taken the request, has ended, or the deadline has passed. True: it has ended.
-Result<bool> request_stop(const Context& context, const BoxRow& row, std::chrono::seconds grace, int shim, Clock::time_point deadline) {
+Result<bool> request_stop(const Context& context, const BoxRow& row, std::chrono::seconds grace, int shim,
+                          Clock::time_point deadline) {
   const Json call = {{"call", "stop"}, {"grace_ms", std::chrono::duration_cast<milliseconds>(grace).count()}};
   while (Clock::now() < deadline) {
     const auto asked = control_call(context.paths.box(row.id), call, std::min<milliseconds>(kAnswerTimeout, until(deadline)));
@@ -70,7 +71,8 @@ Result<void> end_silent_shim(Context& context, const BoxRow& row, int shim) {
   if (ended) return {};
   TRY(kill_shim(context.paths, row.id));
   TRY_ASSIGN(const bool free, locked->lock.take_lease());
-  if (!free) return fail(ErrorCode::kUnavailable, "another shim took over box {} while it was being stopped; try again", row.name);
+  if (!free)
+    return fail(ErrorCode::kUnavailable, "another shim took over box {} while it was being stopped; try again", row.name);
   ExitRecord record;
   record.generation = locked->row.generation;
   record.code = 128 + SIGKILL;

@@ -96,7 +96,8 @@ class TestHome {
 
   CommandResult run(const std::vector<std::string>& arguments, const std::string& failpoints = "") const {
     const std::string log = root() + "/output-" + sys::random_hex(4);
-    UniqueFd fd = *sys::open(log, O_RDWR | O_CREAT | O_EXCL, 0600);  // a file: a shim that keeps a pipe open would hold the test up
+    UniqueFd fd =
+        *sys::open(log, O_RDWR | O_CREAT | O_EXCL, 0600);  // a file: a shim that keeps a pipe open would hold the test up
     ChildProcess child = launch(arguments, fd.get(), failpoints);
     const ExitStatus status = *child.wait();
     return {status, *read_file(log, 1 << 20)};

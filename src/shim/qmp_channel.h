@@ -1,7 +1,7 @@
 // QMP over the VM's socket: the bytes of vmm::QmpClient, and the one event that needs an answer.
 //
-// When the host's disk is full QEMU pauses the VM instead of failing the guest's write, so the guest loses nothing. Nobody tells when
-// there is space again: the write is tried again every kRetry, while the VM is paused and only then.
+// When the host's disk is full QEMU pauses the VM instead of failing the guest's write, so the guest loses nothing. Nobody tells
+// when there is space again: the write is tried again every kRetry, while the VM is paused and only then.
 #pragma once
 
 #include <string>

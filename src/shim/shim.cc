@@ -24,7 +24,8 @@
 //    main command's exit, if the agent reported one; a failure; a stop; else the VM has ended unexpectedly.
 //  - Nothing waits without a bound for something that belongs to another: the starter, a client, the guest. A hostile guest can
 //    end its own box, and no more.
-//  - The VM dies with this process by the lifeline and the pidfd that the jail watches, so no code here cleans up after a crash of
+//  - The VM dies with this process by the lifeline and the pidfd that the jail watches, so no code here cleans up after a crash
+//  of
 //    itself.
 #include "shim/shim.h"
 

@@ -1,10 +1,11 @@
-// A program that links libboxlite and then ends in every way a program can end: what the boxes it started make of it is checked by
-// test_library.py.
+// A program that links libboxlite and then ends in every way a program can end: what the boxes it started make of it is checked
+// by test_library.py.
 //
 //   library_client HOME IMAGE ENDING
 //
-// Starts the box "detached" and the box "bound" (owned by this process), prints "ready", then: `exit` leaves main, `abort` aborts,
-// `wait` waits to be killed, `fork` leaves a forked child behind that never executes anything and lives until its stdin ends.
+// Starts the box "detached" and the box "bound" (owned by this process), prints "ready", then: `exit` leaves main, `abort`
+// aborts, `wait` waits to be killed, `fork` leaves a forked child behind that never executes anything and lives until its stdin
+// ends.
 #include <unistd.h>
 
 #include <cstdio>
@@ -50,7 +51,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", runtime.error().message().c_str());
     return 1;
   }
-  for (const auto& [name, ownership] : {std::pair("detached", boxlite::Ownership::kDetached), {"bound", boxlite::Ownership::kOwnerBound}}) {
+  for (const auto& [name, ownership] :
+       {std::pair("detached", boxlite::Ownership::kDetached), {"bound", boxlite::Ownership::kOwnerBound}}) {
     if (auto started = start_box(*runtime, argv[2], name, ownership); !started) {
       std::fprintf(stderr, "%s\n", started.error().message().c_str());
       return 1;
