@@ -16,11 +16,13 @@ def small(boxlite):
     os.mkdir(boxlite.home)
     options = f"size=48m,mode=700,uid={identity.UID},gid={identity.GID}"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", boxlite.home], check=True)
-    yield boxlite
-    boxes = boxlite.ok("ls", "-aq").split()
-    if boxes:
-        boxlite.ok("rm", "-f", *boxes)
-    subprocess.run(["umount", boxlite.home], check=True)
+    try:
+        yield boxlite
+        boxes = boxlite.ok("ls", "-aq").split()
+        if boxes:
+            boxlite.ok("rm", "-f", *boxes)
+    finally:
+        subprocess.run(["umount", "--lazy", boxlite.home], check=True)
 
 
 def fill(boxlite):
