@@ -5,10 +5,8 @@ Everything is driven as the runtime drives it: one JSON request on stdin, JSON l
 
 import gzip
 import hashlib
-import io
 import json
 import os
-import re
 import shutil
 import signal
 import stat
@@ -22,60 +20,15 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
 from boxlite_testing import identity, oci  # noqa: E402
-from boxlite_testing.cli import BIN_DIR, PATH  # noqa: E402
 from boxlite_testing.registry import LayoutServer, Registry, free_port  # noqa: E402
 from boxlite_testing.waiting import DEADLINE, wait_until  # noqa: E402
+from image_testing.home import DISK_BYTES, PROGRAM, Home  # noqa: E402
+from image_testing.layer import OddLayer  # noqa: E402
+from image_testing.trees import assert_same_tree, assert_sound, ext4_tree, mounted_tree  # noqa: E402
 
-PROGRAM = os.path.join(BIN_DIR, "boxlite-image")
-DISK_BYTES = 1 << 30
 PASSWORD = "canary-8f3a9c"
 
 needs_root = pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="umoci unpacks owners and devices for root only")
-
-
-class Home:
-    """A home directory and the jobs on it."""
-
-    def __init__(self):
-        self.path = tempfile.mkdtemp(prefix="boxlite-image-test-")
-        identity.give(self.path)
-
-    def request(self, reference, **more):
-        return json.dumps({"home": self.path, "reference": reference, "disk_bytes": DISK_BYTES,
-                           "max_unpacked_bytes": 20 << 30, **more}).encode()
-
-    def spawn(self, reference, environment=None, **more):
-        child = subprocess.Popen(identity.as_user([PROGRAM]), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                 stderr=subprocess.PIPE, env={"PATH": PATH, **(environment or {})}, cwd="/")
-        child.stdin.write(self.request(reference, **more))
-        child.stdin.close()
-        child.stdin = None
-        return child
-
-    def run(self, reference, **more):
-        """(exit status, last event, standard output)"""
-        stdout, stderr = self.spawn(reference, **more).communicate(timeout=DEADLINE)[0:2]
-        assert stderr == b"", stderr.decode()
-        return json.loads(stdout.splitlines()[-1]), stdout.decode()
-
-    def pull(self, reference, **more):
-        event, _ = self.run(reference, **more)
-        assert event["event"] == "result", event
-        return event["image"]
-
-    def refused(self, reference, code, *mentions, **more):
-        event, _ = self.run(reference, **more)
-        assert event["event"] == "error" and event["code"] == code, event
-        for text in mentions:
-            assert text in event["message"], event
-        assert "\n" not in event["message"]
-        assert self.files() == [], self.files()
-
-    def files(self):
-        return [os.path.join(parent, name) for parent, _, names in os.walk(self.path) for name in names]
-
-    def base(self, image):
-        return f"{self.path}/bases/{image['id'].removeprefix('sha256:')}.ext4"
 
 
 @pytest.fixture
@@ -86,33 +39,6 @@ def home():
 
 
 # An image whose layers do everything layers may do.
-
-
-class OddLayer:
-    def __init__(self):
-        self.bytes = io.BytesIO()
-        self.tar_file = tarfile.open(fileobj=self.bytes, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape")
-
-    def add(self, path, kind=tarfile.REGTYPE, data=b"", mode=0o644, uid=0, gid=0, mtime=1700000000, target="", device=(0, 0), **xattrs):
-        entry = tarfile.TarInfo(path)
-        entry.type, entry.mode, entry.uid, entry.gid, entry.mtime, entry.linkname = kind, mode, uid, gid, mtime, target
-        entry.size, (entry.devmajor, entry.devminor) = len(data), device
-        entry.pax_headers = {f"SCHILY.xattr.{name.replace('__', '.')}": value for name, value in xattrs.items()}
-        self.tar_file.addfile(entry, io.BytesIO(data))
-        return self
-
-    def folder(self, path, mode=0o755, **more):
-        return self.add(path, tarfile.DIRTYPE, mode=mode, **more)
-
-    def symlink(self, path, target, **more):
-        return self.add(path, tarfile.SYMTYPE, mode=0o777, target=target, **more)
-
-    def hard(self, path, target):
-        return self.add(path, tarfile.LNKTYPE, target=target)
-
-    def tar(self):
-        self.tar_file.close()
-        return self.bytes.getvalue()
 
 
 def odd_layers():
@@ -175,147 +101,6 @@ def registry():
     server = Registry()
     yield server
     server.close()
-
-
-# Reading trees, from umoci's unpacking and from the ext4.
-
-
-def mounted_tree(root):
-    """{path: facts} of a directory, hard links by their group."""
-    tree, groups = {}, {}
-    for parent, folders, files in os.walk(os.fsencode(root)):
-        for name in [b"."] * (parent == os.fsencode(root)) + folders + files:
-            path = os.path.join(parent, name)
-            relative = os.path.normpath(os.path.relpath(path, os.fsencode(root)))
-            status = os.lstat(path)
-            kind = stat.S_IFMT(status.st_mode)
-            facts = {"mode": stat.S_IMODE(status.st_mode), "kind": kind, "owner": (status.st_uid, status.st_gid),
-                     "mtime": int(status.st_mtime)}
-            facts["xattrs"] = {name: os.getxattr(path, name, follow_symlinks=False)
-                               for name in os.listxattr(path, follow_symlinks=False)}
-            if kind == stat.S_IFREG:
-                with open(path, "rb") as file:
-                    facts["content"] = hashlib.sha256(file.read()).hexdigest()
-            if kind == stat.S_IFLNK:
-                facts["target"] = os.readlink(path)
-            if kind in (stat.S_IFCHR, stat.S_IFBLK):
-                facts["device"] = (os.major(status.st_rdev), os.minor(status.st_rdev))
-            if kind != stat.S_IFDIR:
-                facts["links"] = status.st_nlink
-                groups.setdefault(status.st_ino, set()).add(relative)
-            tree[relative] = facts
-    return tree, {frozenset(group) for group in groups.values() if len(group) > 1}
-
-
-class Ext4:
-    """Reads an ext4 image with debugfs, without mounting it."""
-
-    def __init__(self, path):
-        self.path = path
-        self.scratch = tempfile.mkdtemp(prefix="boxlite-debugfs-")
-
-    def commands(self, lines):
-        """The output of each command."""
-        script = os.path.join(self.scratch, "script")
-        with open(script, "w") as file:
-            file.writelines(f"{line}\n" for line in lines)
-        output = subprocess.run(["debugfs", "-f", script, self.path], check=True, capture_output=True,
-                                env={"PATH": PATH, "DEBUGFS_PAGER": "cat", "LC_ALL": "C"}).stdout
-        pieces = re.split(rb"^debugfs: .*\n", output, flags=re.M)[1:]
-        assert len(pieces) == len(lines), (len(pieces), len(lines))
-        return pieces
-
-    def names(self):
-        """[(path, inode)] of everything but lost+found."""
-        found, pending = [(b".", 2)], [(b"", 2)]
-        while pending:
-            lists = self.commands([f"ls -p <{inode}>" for _, inode in pending])
-            following = []
-            for (prefix, _), text in zip(pending, lists):
-                for line in text.splitlines():
-                    fields = line.split(b"/")
-                    if len(fields) < 6 or fields[5] in (b".", b"..") or (prefix == b"" and fields[5] == b"lost+found"):
-                        continue
-                    path, inode = prefix + fields[5], int(fields[1])
-                    found.append((path, inode))
-                    if int(fields[2], 8) & 0o170000 == stat.S_IFDIR:
-                        following.append((path + b"/", inode))
-            pending = following
-        return found
-
-    def tree(self):
-        names = self.names()
-        inodes = sorted({inode for _, inode in names})
-        facts = {}
-        for inode, text in zip(inodes, self.commands([f"stat <{inode}>" for inode in inodes])):
-            facts[inode] = self._facts(inode, text.decode("latin-1"))
-        regular = [inode for inode in inodes if facts[inode]["kind"] == stat.S_IFREG]
-        self.commands([f"dump <{inode}> {self.scratch}/{inode}" for inode in regular])
-        for inode in regular:
-            with open(f"{self.scratch}/{inode}", "rb") as file:
-                facts[inode]["content"] = hashlib.sha256(file.read()).hexdigest()
-        self._read_xattrs(facts)
-        groups = {}
-        for path, inode in names:
-            if facts[inode]["kind"] != stat.S_IFDIR:
-                groups.setdefault(inode, set()).add(path)
-        return {path: facts[inode] for path, inode in names}, {frozenset(g) for g in groups.values() if len(g) > 1}
-
-    def _facts(self, inode, text):
-        kinds = {"regular": stat.S_IFREG, "directory": stat.S_IFDIR, "symlink": stat.S_IFLNK, "FIFO": stat.S_IFIFO,
-                 "character special": stat.S_IFCHR, "block special": stat.S_IFBLK}
-        number = lambda pattern, base=10: int(re.search(pattern, text).group(1), base)  # noqa: E731
-        low, extra = re.search(r"mtime: 0x([0-9a-f]+):([0-9a-f]+)", text).groups()
-        seconds = int.from_bytes(bytes.fromhex(low), "big", signed=True) + ((int(extra, 16) & 3) << 32)
-        facts = {"kind": kinds[re.search(r"Type: (.*?)\s+Mode:", text).group(1)], "mode": number(r"Mode:\s+(\d+)", 8),
-                 "owner": (number(r"User:\s+(\d+)"), number(r"Group:\s+(\d+)")), "mtime": seconds, "xattrs": {}}
-        if facts["kind"] != stat.S_IFDIR:
-            facts["links"] = number(r"Links: (\d+)")
-        if facts["kind"] == stat.S_IFLNK:
-            fast = re.search(r'Fast link dest: "(.*)"', text)
-            facts["target"] = fast.group(1).encode("latin-1") if fast else self.commands([f"cat <{inode}>"])[0]
-        if facts["kind"] in (stat.S_IFCHR, stat.S_IFBLK):
-            facts["device"] = tuple(map(int, re.search(r"Device major/minor number: (\d+):(\d+)", text).groups()))
-        facts["has_xattrs"] = re.findall(r"^  ([a-z.]+) \(\d+\)", text, re.M)
-        return facts
-
-    def _read_xattrs(self, facts):
-        for inode, entry in facts.items():
-            for number, name in enumerate(entry.pop("has_xattrs")):
-                target = f"{self.scratch}/{inode}-{number}"
-                self.commands([f"ea_get -f {target} <{inode}> {name}"])
-                with open(target, "rb") as file:
-                    entry["xattrs"][name] = file.read()
-
-    def close(self):
-        shutil.rmtree(self.scratch)
-
-
-def assert_sound(path):
-    check = subprocess.run(["e2fsck", "-fn", path], capture_output=True, text=True)
-    assert check.returncode == 0, check.stdout + check.stderr
-
-
-def ext4_tree(path):
-    image = Ext4(path)
-    try:
-        return image.tree()
-    finally:
-        image.close()
-
-
-# Folders that a layer names only as parents have no time of their own, and umoci leaves the root's time alone.
-NO_TIME_TO_COMPARE = {b".", b"deep", b"deep/er"}
-
-
-def assert_same_tree(actual, expected):
-    assert actual[0].keys() == expected[0].keys()
-    for path, facts in expected[0].items():
-        found = dict(actual[0][path])
-        if path in NO_TIME_TO_COMPARE:
-            found["mtime"] = facts["mtime"]
-        assert found == facts, path
-    assert actual[1] == expected[1]
 
 
 @pytest.fixture(scope="module")
