@@ -41,4 +41,4 @@ std::unexpected<Error> fail_errno(fmt::format_string<Args...> format, Args&&... 
   auto BOXLITE_CONCAT(try_assign_, __LINE__) = (expression);                          \
   if (!BOXLITE_CONCAT(try_assign_, __LINE__)) [[unlikely]]                            \
     return std::unexpected(std::move(BOXLITE_CONCAT(try_assign_, __LINE__)).error()); \
-  target = std::move(*BOXLITE_CONCAT(try_assign_, __LINE__))
+  target = std::move(*BOXLITE_CONCAT(try_assign_, __LINE__))  // NOLINT(bugprone-macro-parentheses): it may be a declaration
