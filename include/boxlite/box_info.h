@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -36,11 +37,12 @@ struct BoxInfo {
   std::optional<pid_t> shim_pid;  // while the lease is held
   std::string image;              // reference it was made from
   std::string image_id;
-  std::string created_at;   // RFC 3339, UTC
-  std::string started_at;   // of the last start; may be empty
-  std::string finished_at;  // may be empty
-  std::string accelerator;  // "tcg", "kvm" of the last start; may be empty
-  BoxOptions options;       // env included: only what the owner may see anyway
+  std::map<std::string, std::string> labels;  // the image's, with the options' over them
+  std::string created_at;                     // RFC 3339, UTC
+  std::string started_at;                     // of the last start; may be empty
+  std::string finished_at;                    // may be empty
+  std::string accelerator;                    // "tcg", "kvm" of the last start; may be empty
+  BoxOptions options;                         // env included: only what the owner may see anyway
 };
 
 }  // namespace boxlite

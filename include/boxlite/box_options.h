@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "boxlite/error.h"
 
 namespace boxlite {
 
@@ -15,6 +18,8 @@ inline constexpr unsigned kDefaultCpus = 1;
 inline constexpr std::uint64_t kDefaultMemoryMib = 512;
 inline constexpr std::uint64_t kMinMemoryMib = 128;
 inline constexpr std::uint64_t kDefaultDiskBytes = 10 * kGiB;
+inline constexpr std::uint64_t kDefaultShmBytes = 64 * kMiB;
+inline constexpr unsigned kDefaultStopSeconds = 10;
 
 struct BoxOptions {
   std::string image;                 // a reference, or "oci:DIR"; pulled when it is not here
@@ -31,7 +36,29 @@ struct BoxOptions {
   bool open_stdin = false;
   bool privileged = false;
   bool auto_remove = false;  // the box removes itself when its main command has ended
+  bool init = false;         // PID 1 is a small init that passes signals on to the command and reaps what it leaves behind
+
+  std::string hostname;                       // "": the box's id
+  std::vector<std::string> add_hosts;         // "name:address", for /etc/hosts
+  std::vector<std::string> dns;               // addresses of name servers, for /etc/resolv.conf
+  std::vector<std::string> dns_search;        // domains; "." for none
+  std::vector<std::string> dns_options;       // as resolv.conf(5) has them
+  std::map<std::string, std::string> labels;  // added to the image's
+
+  std::vector<std::string> ulimits;          // "name=soft[:hard]", docker's names; -1 is unlimited
+  std::vector<std::string> cap_add;          // capability names with or without CAP_, or ALL
+  std::vector<std::string> cap_drop;         // the same
+  bool read_only = false;                    // the root; what is mounted on it is as it was
+  std::map<std::string, std::string> tmpfs;  // by path: docker's options, "size=64m,mode=1777,exec"; "" for the defaults
+  std::uint64_t shm_bytes = kDefaultShmBytes;
+
+  std::string stop_signal;               // a name or a number; "": the image's, else TERM
+  std::optional<unsigned> stop_seconds;  // between the stop signal and SIGKILL; kDefaultStopSeconds
 };
+
+/// Refuses what cannot be right, before anything is looked up or made; Runtime::create() does the same. The message names an
+/// option by its flag of the command line.
+Result<void> validate_options(const BoxOptions& options);
 
 /// Who a running box belongs to.
 enum class Ownership {

@@ -18,21 +18,13 @@
 #include <cstring>
 #include <vector>
 
+#include "agent/container_init.h"
 #include "agent/user.h"
 #include "base/result.h"
 #include "base/sys.h"
 
 namespace boxlite::agent {
 namespace {
-
-constexpr std::uint64_t bit(int capability) { return std::uint64_t{1} << static_cast<unsigned>(capability); }
-
-constexpr std::uint64_t kDockerCapabilities = bit(CAP_CHOWN) | bit(CAP_DAC_OVERRIDE) | bit(CAP_FSETID) | bit(CAP_FOWNER) |
-                                              bit(CAP_MKNOD) | bit(CAP_NET_RAW) | bit(CAP_SETGID) | bit(CAP_SETUID) |
-                                              bit(CAP_SETFCAP) | bit(CAP_SETPCAP) | bit(CAP_NET_BIND_SERVICE) |
-                                              bit(CAP_SYS_CHROOT) | bit(CAP_KILL) | bit(CAP_AUDIT_WRITE);
-
-constexpr rlim_t kOpenFiles = 1048576;
 
 void reset_signals() {
   for (int signal = 1; signal < NSIG; ++signal) std::signal(signal, SIG_DFL);  // fails for SIGKILL and SIGSTOP
@@ -77,26 +69,46 @@ Result<void> enter_working_dir(const std::string& path) {
   return {};
 }
 
-Result<void> drop_to(const User& user, bool privileged) {
-  const rlimit files = {kOpenFiles, kOpenFiles};
-  if (::setrlimit(RLIMIT_NOFILE, &files) < 0) return fail_errno("set the open files limit");
-  if (!privileged) {
-    for (int capability = 0; ::prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; ++capability) {
-      if ((kDockerCapabilities & bit(capability)) != 0) continue;
-      if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0) return fail_errno("drop capability {}", capability);
+constexpr bool has(std::uint64_t set, int capability) { return (set >> static_cast<unsigned>(capability) & 1U) != 0; }
+
+Result<void> set_limits(const std::vector<Ulimit>& ulimits) {
+  for (const Ulimit& ulimit : ulimits) {
+    const rlimit limit = {ulimit.soft, ulimit.hard};
+    if (::setrlimit(static_cast<__rlimit_resource>(ulimit.resource), &limit) < 0) {
+      return fail_errno("set limit {} to {}:{}", ulimit.resource, ulimit.soft, ulimit.hard);
     }
   }
-  if (::setgroups(user.groups.size(), user.groups.data()) < 0) return fail_errno("setgroups");
-  if (::setresgid(user.gid, user.gid, user.gid) < 0) return fail_errno("setgid {}", user.gid);
-  if (::setresuid(user.uid, user.uid, user.uid) < 0) return fail_errno("setuid {}", user.uid);
-  if (user.uid != 0 || privileged) return {};  // leaving uid 0 has cleared them
+  return {};
+}
+
+Result<void> bound_capabilities(std::uint64_t wanted) {
+  for (int capability = 0; ::prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; ++capability) {
+    if (has(wanted, capability)) continue;
+    if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0) return fail_errno("drop capability {}", capability);
+  }
+  return {};
+}
+
+Result<void> keep_capabilities(std::uint64_t wanted) {
   __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2] = {};
+  if (::syscall(SYS_capget, &header, data) < 0) return fail_errno("capget");
   for (unsigned i = 0; i < 2; ++i) {
-    data[i].permitted = data[i].effective = static_cast<std::uint32_t>(kDockerCapabilities >> (32U * i));
+    data[i].permitted &= static_cast<std::uint32_t>(wanted >> (32U * i));
+    data[i].effective = data[i].permitted;
   }
   if (::syscall(SYS_capset, &header, data) < 0) return fail_errno("capset");
   return {};
+}
+
+Result<void> drop_to(const User& user, const ContainerOptions& container) {
+  TRY(set_limits(container.ulimits));
+  TRY(bound_capabilities(container.capabilities));
+  if (::setgroups(user.groups.size(), user.groups.data()) < 0) return fail_errno("setgroups");
+  if (::setresgid(user.gid, user.gid, user.gid) < 0) return fail_errno("setgid {}", user.gid);
+  if (::setresuid(user.uid, user.uid, user.uid) < 0) return fail_errno("setuid {}", user.uid);
+  if (user.uid != 0) return {};  // leaving uid 0 has cleared them
+  return keep_capabilities(container.capabilities);
 }
 
 std::vector<char*> pointers(std::vector<std::string>& strings) {
@@ -160,7 +172,7 @@ Result<User> prepare(const ExecPlan& plan) {
   TRY_ASSIGN(User user, find_user(plan.command.user));
   TRY(own_stdio(user.uid));
   TRY(enter_working_dir(plan.command.working_dir));
-  TRY(drop_to(user, plan.privileged));
+  TRY(drop_to(user, plan.container));
   return user;
 }
 
@@ -170,8 +182,11 @@ Error become_command(const ExecPlan& plan) {
   reset_signals();
   const Result<User> user = prepare(plan);
   if (!user) return user.error();
+  if (plan.below_init) {
+    if (const auto split = split_off_init(plan.command.tty); !split) return split.error();
+  }
   std::vector<std::string> args = plan.command.args;
-  std::vector<std::string> env = complete_environment(plan.command, plan.hostname, user->home);
+  std::vector<std::string> env = complete_environment(plan.command, plan.container.hostname, user->home);
   const std::string& name = args[0];
   const std::vector<char*> argv = pointers(args);
   const std::vector<char*> envp = pointers(env);

@@ -10,8 +10,8 @@ namespace boxlite::agent {
 
 struct ExecPlan {
   const Command& command;
-  const std::string& hostname;
-  bool privileged;
+  const ContainerOptions& container;
+  bool below_init = false;  // this process stays behind as the init, and a child becomes the command
 };
 
 /// Called with "/" being the container's root, 0, 1, 2 the command's and every other descriptor close-on-exec or closed. Returns

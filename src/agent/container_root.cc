@@ -109,7 +109,7 @@ Result<void> copy_devices(int from, int to, int depth) {
   return {};
 }
 
-Result<void> mount_dev(int root, bool privileged, int pty_mount, int console) {
+Result<void> mount_dev(int root, const ContainerOptions& options, int pty_mount, int console) {
   TRY_ASSIGN(UniqueFd made, new_mount("tmpfs", {{"mode", "755"}, {"size", "65536k"}}, kNoSuid | MOUNT_ATTR_STRICTATIME));
   TRY_ASSIGN(const UniqueFd dev, mount_in_root(root, "/dev", std::move(made)));
   for (const Node& node : kNodes) TRY(make_node(dev.get(), node.name, S_IFCHR | 0666, makedev(node.major, node.minor)));
@@ -119,14 +119,15 @@ Result<void> mount_dev(int root, bool privileged, int pty_mount, int console) {
   for (const char* name : {"pts", "shm", "mqueue"}) {
     if (::mkdirat(dev.get(), name, 0755) < 0) return fail_errno("mkdir /dev/{}", name);
   }
-  if (privileged) {
+  if (options.privileged) {
     TRY_ASSIGN(const UniqueFd ours, sys::open("/dev", O_PATH | O_DIRECTORY));
     TRY(copy_devices(ours.get(), dev.get(), 0));
   }
   TRY_ASSIGN(const UniqueFd pts, entry_of(dev.get(), "pts"));
   TRY(attach_mount(pty_mount, pts.get()));
   TRY_ASSIGN(const UniqueFd shm, entry_of(dev.get(), "shm"));
-  TRY_ASSIGN(const UniqueFd shm_mount, new_mount("tmpfs", {{"mode", "1777"}, {"size", "65536k"}}, kInert));
+  const std::string size = std::to_string(options.shm_bytes);
+  TRY_ASSIGN(const UniqueFd shm_mount, new_mount("tmpfs", {{"mode", "1777"}, {"size", size.c_str()}}, kInert));
   TRY(attach_mount(shm_mount.get(), shm.get()));
   TRY_ASSIGN(const UniqueFd mqueue, entry_of(dev.get(), "mqueue"));
   TRY_ASSIGN(const UniqueFd mqueue_mount, new_mount("mqueue", {}, kInert));
@@ -181,17 +182,38 @@ Result<void> mount_privileged_tmpfs(int root) {
   return {};
 }
 
+Result<void> mount_tmpfs(int root, const std::vector<Tmpfs>& list) {
+  for (const Tmpfs& tmpfs : list) {
+    std::vector<std::pair<const char*, const char*>> settings;
+    for (const auto& [key, value] : tmpfs.settings) settings.emplace_back(key.c_str(), value.c_str());
+    TRY_ASSIGN(UniqueFd made, new_mount("tmpfs", settings, tmpfs.attributes));
+    TRY(mount_in_root(root, tmpfs.path.c_str(), std::move(made)));
+  }
+  return {};
+}
+
+// The mount, not the file system: the agent seals that at the end. What is mounted on it stays as it is.
+Result<void> protect_root(int root, const std::string& working_dir) {
+  (void)ensure_in_root(root, working_dir, EntryKind::kDirectory);  // if it cannot be, the command is told so when it is to enter
+  mount_attr change = {};
+  change.attr_set = MOUNT_ATTR_RDONLY;
+  if (::mount_setattr(root, "", AT_EMPTY_PATH, &change, sizeof change) < 0) return fail_errno("make the root read-only");
+  return {};
+}
+
 }  // namespace
 
-Result<void> enter_container_root(const ContainerOptions& options, int pty_mount, int console) {
+Result<void> enter_container_root(const ContainerOptions& options, const std::string& working_dir, int pty_mount, int console) {
   const mode_t old_mask = ::umask(0);
   const Defer restore_mask([old_mask] { ::umask(old_mask); });
   // Opened here, not by the agent: it must be the mount of this namespace.
   TRY_ASSIGN(const UniqueFd root, sys::open(kRootMount, O_PATH | O_DIRECTORY));
   TRY(mount_proc_and_sys(root.get(), options.privileged));
-  TRY(mount_dev(root.get(), options.privileged, pty_mount, console));
+  TRY(mount_dev(root.get(), options, pty_mount, console));
   if (options.privileged) TRY(mount_privileged_tmpfs(root.get()));
   TRY(mount_etc_files(root.get(), options));
+  TRY(mount_tmpfs(root.get(), options.tmpfs));
+  if (options.read_only) TRY(protect_root(root.get(), working_dir));
   // pivot_root(".", "."): the old root ends up stacked on the new one and is detached from there; no directory is needed for it.
   if (::fchdir(root.get()) < 0) return fail_errno("enter the root disk");
   if (::syscall(SYS_pivot_root, ".", ".") < 0) return fail_errno("pivot_root");

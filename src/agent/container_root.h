@@ -3,13 +3,15 @@
 // and so each mount is made detached and attached to a descriptor (mount_api.h).
 #pragma once
 
+#include <string>
+
 #include "agent/options.h"
 #include "base/result.h"
 
 namespace boxlite::agent {
 
-/// Builds the mounts below kRootMount and makes it "/". `pty_mount`: a detached devpts. `console`: the slave that becomes
-/// /dev/console, -1 for none.
-Result<void> enter_container_root(const ContainerOptions& options, int pty_mount, int console);
+/// Builds the mounts below kRootMount and makes it "/". `working_dir` is made while the root can still be written. `pty_mount`: a
+/// detached devpts. `console`: the slave that becomes /dev/console, -1 for none.
+Result<void> enter_container_root(const ContainerOptions& options, const std::string& working_dir, int pty_mount, int console);
 
 }  // namespace boxlite::agent

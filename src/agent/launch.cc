@@ -77,14 +77,14 @@ void take_descriptors(const Session& session, std::initializer_list<int> keep) {
                                 int pipe, int go) {
   Result<void> built = enter_container_cgroup();
   const int console = command.tty ? session.child_ends()[0].get() : -1;
-  if (built) built = enter_container_root(options, pty_mount, console);
+  if (built) built = enter_container_root(options, command.working_dir, pty_mount, console);
   if (!built) report_failure(pipe, built.error());
   take_descriptors(session, {pipe, go});
   report(pipe, "R");
   char byte = 0;
   const auto count = sys::read(go, std::as_writable_bytes(std::span(&byte, 1)));
   if (!count || *count == 0) ::_exit(0);  // the agent gave it up
-  report_failure(pipe, become_command({command, options.hostname, options.privileged}));
+  report_failure(pipe, become_command({command, options, options.init}));
 }
 
 [[noreturn]] void run_command(const ContainerOptions& options, const Command& command, const Session& session, int main_pidfd,
@@ -94,7 +94,7 @@ void take_descriptors(const Session& session, std::initializer_list<int> keep) {
   }
   take_descriptors(session, {pipe});
   report_pid(pipe);
-  report_failure(pipe, become_command({command, options.hostname, options.privileged}));
+  report_failure(pipe, become_command({command, options}));
 }
 
 }  // namespace

@@ -5,7 +5,11 @@
 
 namespace boxlite::agent {
 
-Result<UniqueFd> new_mount(const char* type, MountOptions options, unsigned attributes) {
+Result<UniqueFd> new_mount(const char* type, std::initializer_list<MountOption> options, unsigned attributes) {
+  return new_mount(type, std::span(options.begin(), options.size()), attributes);
+}
+
+Result<UniqueFd> new_mount(const char* type, std::span<const MountOption> options, unsigned attributes) {
   const UniqueFd context(::fsopen(type, FSOPEN_CLOEXEC));
   if (!context) return fail_errno("fsopen {}", type);
   for (const auto& [key, value] : options) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -11,11 +12,12 @@
 
 namespace boxlite::agent {
 
-using MountOptions = std::initializer_list<std::pair<const char*, const char*>>;
+using MountOption = std::pair<const char*, const char*>;
 
 /// A new mount of a file system without a device, attached nowhere yet. `attributes`: MOUNT_ATTR_*. The descriptor is a
 /// directory.
-Result<UniqueFd> new_mount(const char* type, MountOptions options, unsigned attributes);
+Result<UniqueFd> new_mount(const char* type, std::span<const MountOption> options, unsigned attributes);
+Result<UniqueFd> new_mount(const char* type, std::initializer_list<MountOption> options, unsigned attributes);
 
 /// A copy of the mount that `path` (relative to `directory`, "" itself) is on, rooted there; what bind mounts are made of.
 Result<UniqueFd> clone_mount(int directory, const char* path, unsigned attributes);

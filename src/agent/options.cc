@@ -1,5 +1,9 @@
 #include "agent/options.h"
 
+#include <linux/capability.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <limits>
 #include <string_view>
@@ -12,6 +16,8 @@ constexpr std::size_t kMaxLine = 4096;
 constexpr std::size_t kMaxPath = 4095;
 constexpr std::size_t kMaxHostname = 63;
 constexpr std::size_t kMaxUser = 256;
+constexpr std::uint64_t kShmBytes = std::uint64_t{64} << 20U;
+constexpr std::uint64_t kOpenFiles = 1048576;
 constexpr const char* kDefaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 bool has_nul(std::string_view text) { return text.find('\0') != std::string_view::npos; }
@@ -39,6 +45,38 @@ bool is_hostname(std::string_view text) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
   };
   return !text.empty() && text.size() <= kMaxHostname && std::ranges::all_of(text, ok);
+}
+
+constexpr std::uint64_t bit(int capability) { return std::uint64_t{1} << static_cast<unsigned>(capability); }
+
+constexpr std::uint64_t kDockerCapabilities = bit(CAP_CHOWN) | bit(CAP_DAC_OVERRIDE) | bit(CAP_FSETID) | bit(CAP_FOWNER) |
+                                              bit(CAP_MKNOD) | bit(CAP_NET_RAW) | bit(CAP_SETGID) | bit(CAP_SETUID) |
+                                              bit(CAP_SETFCAP) | bit(CAP_SETPCAP) | bit(CAP_NET_BIND_SERVICE) |
+                                              bit(CAP_SYS_CHROOT) | bit(CAP_KILL) | bit(CAP_AUDIT_WRITE);
+
+Result<std::vector<Tmpfs>> parse_tmpfs(const proto::Configure& configure) {
+  std::vector<Tmpfs> list;
+  for (const proto::Tmpfs& asked : configure.tmpfs()) {
+    if (!asked.path().starts_with('/') || asked.path().size() > kMaxPath || has_nul(asked.path())) {
+      return fail(ErrorCode::kInvalidArgument, "tmpfs {}: not an absolute path", asked.path());
+    }
+    Tmpfs tmpfs = {.path = asked.path(), .attributes = 0, .settings = {asked.settings().begin(), asked.settings().end()}};
+    if (asked.read_only()) tmpfs.attributes |= MOUNT_ATTR_RDONLY;
+    if (!asked.exec()) tmpfs.attributes |= MOUNT_ATTR_NOEXEC;
+    if (!asked.suid()) tmpfs.attributes |= MOUNT_ATTR_NOSUID;
+    if (!asked.dev()) tmpfs.attributes |= MOUNT_ATTR_NODEV;
+    list.push_back(std::move(tmpfs));
+  }
+  return list;
+}
+
+Result<std::vector<Ulimit>> parse_ulimits(const proto::Configure& configure) {
+  std::vector<Ulimit> list = {{RLIMIT_NOFILE, kOpenFiles, kOpenFiles}};
+  for (const proto::Ulimit& asked : configure.ulimits()) {
+    if (asked.resource() >= RLIM_NLIMITS) return fail(ErrorCode::kInvalidArgument, "there is no limit {}", asked.resource());
+    list.push_back({asked.resource(), asked.soft(), asked.hard()});
+  }
+  return list;
 }
 
 }  // namespace
@@ -89,9 +127,19 @@ Result<ContainerOptions> parse_container(const proto::Configure& configure) {
   }
   options.hostname = configure.hostname();
   options.privileged = configure.privileged();
+  options.init = configure.init();
+  options.read_only = configure.read_only();
+  options.shm_bytes = configure.shm_bytes() != 0 ? configure.shm_bytes() : kShmBytes;
+  options.capabilities = ((options.privileged ? ~std::uint64_t{0} : kDockerCapabilities) & ~configure.dropped_capabilities()) |
+                         configure.added_capabilities();
+  TRY_ASSIGN(options.tmpfs, parse_tmpfs(configure));
+  TRY_ASSIGN(options.ulimits, parse_ulimits(configure));
   options.disk_bytes = configure.disk_bytes();
   TRY_ASSIGN(const std::string extra_hosts, join_lines(configure.extra_hosts(), "/etc/hosts"));
   TRY_ASSIGN(options.resolv_conf, join_lines(configure.resolv_conf(), "/etc/resolv.conf"));
+  // As docker: the short name of a long one too.
+  const std::string& name = options.hostname;
+  const std::string names = name.find('.') == std::string::npos ? name : name + " " + name.substr(0, name.find('.'));
   options.hosts = fmt::format(
       "127.0.0.1\tlocalhost\n"
       "::1\tlocalhost ip6-localhost ip6-loopback\n"
@@ -100,7 +148,7 @@ Result<ContainerOptions> parse_container(const proto::Configure& configure) {
       "ff02::1\tip6-allnodes\n"
       "ff02::2\tip6-allrouters\n"
       "127.0.1.1\t{}\n{}",
-      options.hostname, extra_hosts);
+      names, extra_hosts);
   return options;
 }
 

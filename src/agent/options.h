@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -23,10 +24,28 @@ struct Command {
 };
 Result<Command> parse_command(const proto::Process& process);
 
+struct Tmpfs {
+  std::string path;
+  unsigned attributes = 0;  // MOUNT_ATTR_*
+  std::map<std::string, std::string> settings;
+};
+
+struct Ulimit {
+  unsigned resource = 0;  // RLIMIT_*
+  std::uint64_t soft = 0;
+  std::uint64_t hard = 0;
+};
+
 /// What the container is.
 struct ContainerOptions {
   std::string hostname = {};
   bool privileged = false;
+  bool init = false;
+  bool read_only = false;
+  std::uint64_t shm_bytes = 0;
+  std::vector<Tmpfs> tmpfs = {};
+  std::vector<Ulimit> ulimits = {};
+  std::uint64_t capabilities = 0;  // of every command
   std::uint64_t disk_bytes = 0;
   std::string hosts = {};        // contents of /etc/hosts
   std::string resolv_conf = {};  // contents of /etc/resolv.conf

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "cli/terminal.h"
 #include "cli/values.h"
 
@@ -20,6 +22,21 @@ void BoxFlags::add_to(FlagSet& flags) {
   flags.value("-m,--memory", "SIZE", memory_, "Memory (default 512m)");
   flags.value("--disk-size", "SIZE", disk_size_, "Size of the root disk (default 10g)");
   flags.flag("--privileged", privileged_, "All capabilities and devices of its own VM, none of the host's");
+  flags.flag("--init", init_, "PID 1 is an init that passes signals on and reaps");
+  flags.value("-h,--hostname", "NAME", hostname_, "Host name (default: the box's id)");
+  flags.list("--add-host", "NAME:ADDRESS", add_hosts_, "A line for /etc/hosts");
+  flags.list("--dns", "ADDRESS", dns_, "A name server");
+  flags.list("--dns-search", "DOMAIN", dns_search_, "A domain to search names in");
+  flags.list("--dns-option", "OPTION", dns_options_, "An option for resolv.conf");
+  flags.list("-l,--label", "NAME[=VALUE]", labels_, "A label for ls --filter and inspect");
+  flags.list("--ulimit", "NAME=SOFT[:HARD]", ulimits_, "A limit of the command; -1 is unlimited");
+  flags.list("--cap-add", "CAPABILITY", cap_add_, "Add a capability, or ALL");
+  flags.list("--cap-drop", "CAPABILITY", cap_drop_, "Drop a capability, or ALL");
+  flags.flag("--read-only", read_only_, "The root file system is read-only");
+  flags.list("--tmpfs", "DIR[:OPTIONS]", tmpfs_, "Mount a tmpfs");
+  flags.value("--shm-size", "SIZE", shm_size_, "Size of /dev/shm (default 64m)");
+  flags.value("--stop-signal", "SIGNAL", stop_signal_, "What stop sends (default: the image's, else TERM)");
+  flags.value("--stop-timeout", "SECONDS", stop_timeout_, "What stop waits before SIGKILL (default 10)");
 }
 
 Result<BoxOptions> BoxFlags::options(const FlagSet& flags, const std::vector<std::string>& operands) const {
@@ -43,6 +60,17 @@ Result<BoxOptions> BoxFlags::options(const FlagSet& flags, const std::vector<std
     return fail(ErrorCode::kInvalidArgument, "--workdir {}: not an absolute path; begin it with /", result.working_dir);
   }
   result.user = user_.value_or("");
+  TRY(set_machine(result));
+  TRY(set_container(result));
+  result.tty = tty_;
+  result.open_stdin = interactive_;
+  result.privileged = privileged_;
+  result.auto_remove = auto_remove_;
+  TRY(validate_options(result));
+  return result;
+}
+
+Result<void> BoxFlags::set_machine(BoxOptions& result) const {
   if (cpus_) {
     TRY_ASSIGN(result.cpus, parse_cpus("--cpus", *cpus_));
   }
@@ -57,11 +85,41 @@ Result<BoxOptions> BoxFlags::options(const FlagSet& flags, const std::vector<std
     TRY_ASSIGN(result.disk_bytes, parse_size("--disk-size", *disk_size_));
     if (result.disk_bytes == 0) return fail(ErrorCode::kInvalidArgument, "--disk-size {}: a disk must not be empty", *disk_size_);
   }
-  result.tty = tty_;
-  result.open_stdin = interactive_;
-  result.privileged = privileged_;
-  result.auto_remove = auto_remove_;
-  return result;
+  return {};
+}
+
+Result<void> BoxFlags::set_container(BoxOptions& result) const {
+  if (hostname_ && hostname_->empty())
+    return fail(ErrorCode::kInvalidArgument, "--hostname \"\": a host name must not be empty; leave the flag out");
+  if (stop_signal_ && stop_signal_->empty())
+    return fail(ErrorCode::kInvalidArgument, "--stop-signal \"\": not a signal; use a name like TERM, or leave the flag out");
+  result.init = init_;
+  result.hostname = hostname_.value_or("");
+  result.add_hosts = add_hosts_;
+  result.dns = dns_;
+  result.dns_search = dns_search_;
+  result.dns_options = dns_options_;
+  for (const std::string& label : labels_) {
+    const std::size_t equals = std::min(label.find('='), label.size());
+    result.labels[label.substr(0, equals)] = label.substr(std::min(equals + 1, label.size()));
+  }
+  result.ulimits = ulimits_;
+  result.cap_add = cap_add_;
+  result.cap_drop = cap_drop_;
+  result.read_only = read_only_;
+  for (const std::string& tmpfs : tmpfs_) {
+    const std::size_t colon = std::min(tmpfs.find(':'), tmpfs.size());
+    result.tmpfs[tmpfs.substr(0, colon)] = tmpfs.substr(std::min(colon + 1, tmpfs.size()));
+  }
+  if (shm_size_) {
+    TRY_ASSIGN(result.shm_bytes, parse_size("--shm-size", *shm_size_));
+  }
+  result.stop_signal = stop_signal_.value_or("");
+  if (stop_timeout_) {
+    TRY_ASSIGN(const std::chrono::seconds seconds, parse_seconds("--stop-timeout", *stop_timeout_));
+    result.stop_seconds = static_cast<unsigned>(seconds.count());
+  }
+  return {};
 }
 
 std::vector<std::string> command_after_separator(std::vector<std::string> words) {

@@ -2,8 +2,15 @@
 
 #include <string>
 
+#include "runtime/option_fields.h"
+
 namespace boxlite::cli {
 namespace {
+
+template <typename T>
+Json or_null(const T& value) {
+  return value;
+}
 
 /// A value that may be missing; null then, so that the key is always there.
 template <typename T>
@@ -24,6 +31,7 @@ Json summary_json(const BoxInfo& box) {
               {"exit_code", or_null(box.exit_code)},
               {"generation", box.generation},
               {"shim_pid", or_null(box.shim_pid)},
+              {"labels", box.labels},
               {"created_at", box.created_at},
               {"started_at", box.started_at},
               {"finished_at", box.finished_at},
@@ -33,18 +41,8 @@ Json summary_json(const BoxInfo& box) {
 Json detail_json(const BoxInfo& box) {
   const BoxOptions& options = box.options;
   Json result = summary_json(box);
-  result["options"] = Json{{"command", options.command},
-                           {"entrypoint", or_null(options.entrypoint)},
-                           {"env", options.env},
-                           {"working_dir", options.working_dir},
-                           {"user", options.user},
-                           {"cpus", options.cpus},
-                           {"memory_mib", options.memory_mib},
-                           {"disk_bytes", options.disk_bytes},
-                           {"tty", options.tty},
-                           {"open_stdin", options.open_stdin},
-                           {"privileged", options.privileged},
-                           {"auto_remove", options.auto_remove}};
+  Json& shown = result["options"] = Json{{"env", options.env}};
+  visit_options(options, [&shown](const char* key, const auto& value) { shown[key] = or_null(value); });
   return result;
 }
 

@@ -4,10 +4,11 @@
 #include <array>
 #include <cctype>
 #include <charconv>
-#include <csignal>
 #include <cstdlib>
 #include <limits>
 #include <optional>
+
+#include "base/signal_name.h"
 
 namespace boxlite::cli {
 namespace {
@@ -30,24 +31,7 @@ std::optional<std::uint64_t> whole_number(std::string_view text) {
 
 char lower(char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); }
 
-std::string upper(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return result;
-}
-
-struct SignalName {
-  std::string_view name;
-  int number;
-};
-constexpr SignalName kSignals[] = {
-    {"HUP", SIGHUP},   {"INT", SIGINT},       {"QUIT", SIGQUIT}, {"ILL", SIGILL},   {"TRAP", SIGTRAP},   {"ABRT", SIGABRT},
-    {"BUS", SIGBUS},   {"FPE", SIGFPE},       {"KILL", SIGKILL}, {"USR1", SIGUSR1}, {"SEGV", SIGSEGV},   {"USR2", SIGUSR2},
-    {"PIPE", SIGPIPE}, {"ALRM", SIGALRM},     {"TERM", SIGTERM}, {"CHLD", SIGCHLD}, {"CONT", SIGCONT},   {"STOP", SIGSTOP},
-    {"TSTP", SIGTSTP}, {"TTIN", SIGTTIN},     {"TTOU", SIGTTOU}, {"URG", SIGURG},   {"XCPU", SIGXCPU},   {"XFSZ", SIGXFSZ},
-    {"PROF", SIGPROF}, {"VTALRM", SIGVTALRM}, {"IO", SIGIO},     {"PWR", SIGPWR},   {"WINCH", SIGWINCH}, {"SYS", SIGSYS},
-};
-constexpr std::uint64_t kMaxSignal = 64;
+constexpr int kMaxSignal = 64;
 
 }  // namespace
 
@@ -123,12 +107,7 @@ Result<std::chrono::seconds> parse_seconds(std::string_view flag, std::string_vi
 }
 
 Result<int> parse_signal(std::string_view flag, std::string_view value) {
-  if (const auto number = whole_number(value); number && *number >= 1 && *number <= kMaxSignal) return static_cast<int>(*number);
-  std::string name = upper(value);
-  if (name.starts_with("SIG")) name.erase(0, 3);
-  for (const SignalName& signal : kSignals) {
-    if (signal.name == name) return signal.number;
-  }
+  if (const auto number = signal_number(value)) return *number;
   return fail(ErrorCode::kInvalidArgument, "{} {}: not a signal; use a name like TERM or a number from 1 to {}", flag,
               value.empty() ? "\"\"" : value, kMaxSignal);
 }

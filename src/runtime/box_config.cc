@@ -3,11 +3,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <concepts>
 #include <map>
 #include <string_view>
 
 #include "base/file.h"
 #include "runtime/byte_text.h"
+#include "runtime/option_fields.h"
+#include "runtime/option_values.h"
 
 namespace boxlite {
 namespace {
@@ -59,6 +63,62 @@ Result<void> validate_env(const std::vector<std::string>& env) {
   return {};
 }
 
+constexpr std::string_view kWhat = "box configuration";
+
+// What an option came to with the image's say is kept under its own name, and what was asked for beside it.
+std::string stored_key(std::string_view option) {
+  constexpr std::array<std::string_view, 4> kEffective = {"working_dir", "user", "stop_signal", "labels"};
+  const bool has_effective = std::ranges::find(kEffective, option) != kEffective.end();
+  return std::string(option) + (has_effective ? "_option" : "");
+}
+
+template <typename Number>
+  requires std::integral<Number>
+Json stored(Number value) {
+  return value;
+}
+Json stored(const std::string& value) { return bytes_to_text(value); }
+Json stored(const std::vector<std::string>& value) { return byte_list_to_json(value); }
+Json stored(const std::map<std::string, std::string>& value) {
+  Json object = Json::object();
+  for (const auto& [key, text] : value) object[bytes_to_text(key)] = bytes_to_text(text);
+  return object;
+}
+template <typename T>
+Json stored(const std::optional<T>& value) {
+  return value ? stored(*value) : Json(nullptr);
+}
+
+template <typename Number>
+  requires std::integral<Number>
+Result<void> restore(const Json& json, std::string_view key, Number& value) {
+  TRY_ASSIGN(value, json_get<Number>(json, key, kWhat));
+  return {};
+}
+Result<void> restore(const Json& json, std::string_view key, std::string& value) {
+  TRY_ASSIGN(const std::string text, json_get<std::string>(json, key, kWhat));
+  TRY_ASSIGN(value, text_to_bytes(text, kWhat));
+  return {};
+}
+Result<void> restore(const Json& json, std::string_view key, std::vector<std::string>& value) {
+  TRY_ASSIGN(value, byte_list_from_json(json, key, kWhat));
+  return {};
+}
+Result<void> restore(const Json& json, std::string_view key, std::map<std::string, std::string>& value) {
+  using Texts = std::map<std::string, std::string>;
+  TRY_ASSIGN(const Texts texts, json_get<Texts>(json, key, kWhat));
+  for (const auto& [name_text, value_text] : texts) {
+    TRY_ASSIGN(std::string name, text_to_bytes(name_text, kWhat));
+    TRY_ASSIGN(value[std::move(name)], text_to_bytes(value_text, kWhat));
+  }
+  return {};
+}
+template <typename T>
+Result<void> restore(const Json& json, std::string_view key, std::optional<T>& value) {
+  if (json.at(std::string(key)).is_null()) return {};
+  return restore(json, key, value.emplace());
+}
+
 std::uint64_t host_memory_mib() {
   const long pages = ::sysconf(_SC_PHYS_PAGES);
   const long page_size = ::sysconf(_SC_PAGESIZE);
@@ -96,7 +156,8 @@ Result<void> validate_options(const BoxOptions& options) {
   if (!options.working_dir.empty() && options.working_dir.front() != '/') {
     return fail(ErrorCode::kInvalidArgument, "the working directory \"{}\" is not an absolute path", options.working_dir);
   }
-  return validate_env(options.env);
+  TRY(validate_env(options.env));
+  return validate_container_options(options);
 }
 
 Result<std::vector<std::string>> main_command(const BoxOptions& options, const ImageConfig& image) {
@@ -131,53 +192,32 @@ std::vector<std::string> merge_env(const std::vector<std::string>& image_env, co
 }
 
 Json to_json(const BoxConfig& config) {
-  const BoxOptions& options = config.options;
   Json json = {{"version", kVersion},
-               {"image", bytes_to_text(options.image)},
-               {"command", byte_list_to_json(options.command)},
-               {"working_dir_option", bytes_to_text(options.working_dir)},
-               {"user_option", bytes_to_text(options.user)},
-               {"cpus", options.cpus},
-               {"memory_mib", options.memory_mib},
-               {"disk_bytes", options.disk_bytes},
-               {"tty", options.tty},
-               {"open_stdin", options.open_stdin},
-               {"privileged", options.privileged},
-               {"auto_remove", options.auto_remove},
+               {"image", bytes_to_text(config.options.image)},
                {"args", byte_list_to_json(config.args)},
                {"working_dir", bytes_to_text(config.working_dir)},
                {"user", bytes_to_text(config.user)},
-               {"stop_signal", bytes_to_text(config.stop_signal)}};
-  if (options.entrypoint) json["entrypoint"] = byte_list_to_json(*options.entrypoint);
+               {"stop_signal", bytes_to_text(config.stop_signal)},
+               {"labels", stored(config.labels)}};
+  visit_options(config.options, [&json](std::string_view key, const auto& value) { json[stored_key(key)] = stored(value); });
   return json;
 }
 
 Result<BoxConfig> box_config_from_json(const Json& json) {
-  constexpr std::string_view kWhat = "box configuration";
-  const auto get_text = [&](std::string_view key) -> Result<std::string> {
-    TRY_ASSIGN(const std::string text, json_get<std::string>(json, key, kWhat));
-    return text_to_bytes(text, kWhat);
-  };
   BoxConfig config;
-  BoxOptions& options = config.options;
-  TRY_ASSIGN(options.image, get_text("image"));
-  TRY_ASSIGN(options.command, byte_list_from_json(json, "command", kWhat));
-  if (json.contains("entrypoint")) {
-    TRY_ASSIGN(options.entrypoint, byte_list_from_json(json, "entrypoint", kWhat));
-  }
-  TRY_ASSIGN(options.working_dir, get_text("working_dir_option"));
-  TRY_ASSIGN(options.user, get_text("user_option"));
-  TRY_ASSIGN(options.cpus, json_get<unsigned>(json, "cpus", kWhat));
-  TRY_ASSIGN(options.memory_mib, json_get<std::uint64_t>(json, "memory_mib", kWhat));
-  TRY_ASSIGN(options.disk_bytes, json_get<std::uint64_t>(json, "disk_bytes", kWhat));
-  TRY_ASSIGN(options.tty, json_get<bool>(json, "tty", kWhat));
-  TRY_ASSIGN(options.open_stdin, json_get<bool>(json, "open_stdin", kWhat));
-  TRY_ASSIGN(options.privileged, json_get<bool>(json, "privileged", kWhat));
-  TRY_ASSIGN(options.auto_remove, json_get<bool>(json, "auto_remove", kWhat));
-  TRY_ASSIGN(config.args, byte_list_from_json(json, "args", kWhat));
-  TRY_ASSIGN(config.working_dir, get_text("working_dir"));
-  TRY_ASSIGN(config.user, get_text("user"));
-  TRY_ASSIGN(config.stop_signal, get_text("stop_signal"));
+  TRY(restore(json, "image", config.options.image));
+  TRY(restore(json, "args", config.args));
+  TRY(restore(json, "working_dir", config.working_dir));
+  TRY(restore(json, "user", config.user));
+  TRY(restore(json, "stop_signal", config.stop_signal));
+  if (json.contains("labels")) TRY(restore(json, "labels", config.labels));
+  Result<void> restored;
+  visit_options(config.options, [&](std::string_view name, auto& value) {
+    const std::string key = stored_key(name);
+    // A row of an older boxlite has no word of a younger option: it has its default.
+    if (restored && json.contains(key)) restored = restore(json, key, value);
+  });
+  if (!restored) return std::unexpected(std::move(restored).error());
   return config;
 }
 

@@ -1,6 +1,7 @@
 // What `create` fixed about a box, kept in its row, and the environment, kept in its `secrets` file.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@ struct BoxConfig {
   std::string working_dir;        // the option's, else the image's
   std::string user;
   std::string stop_signal;
+  std::map<std::string, std::string> labels;
 };
 
 Json to_json(const BoxConfig& config);
@@ -36,8 +38,5 @@ Result<std::vector<std::string>> main_command(const BoxOptions& options, const I
 
 /// The image's environment with the option's over it; a name occurs once.
 std::vector<std::string> merge_env(const std::vector<std::string>& image_env, const std::vector<std::string>& env);
-
-/// Refuses what cannot be right: name, sizes, counts, strings with NUL bytes, env without "=".
-Result<void> validate_options(const BoxOptions& options);
 
 }  // namespace boxlite

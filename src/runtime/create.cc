@@ -63,7 +63,9 @@ Result<BoxRow> create_box(Context& context, const BoxOptions& options, const Pul
   TRY_ASSIGN(config.args, main_command(options, image.config));
   config.working_dir = options.working_dir.empty() ? image.config.working_dir : options.working_dir;
   config.user = options.user.empty() ? image.config.user : options.user;
-  config.stop_signal = image.config.stop_signal;
+  config.stop_signal = options.stop_signal.empty() ? image.config.stop_signal : options.stop_signal;
+  config.labels = options.labels;
+  config.labels.insert(image.config.labels.begin(), image.config.labels.end());
 
   TRY_ASSIGN(auto reserved, reserve_id(paths));
   auto& [id, lock] = reserved;

@@ -76,7 +76,7 @@ Result<void> run_box(const HomePaths& paths, Database& database, const ShimConfi
   }
   TRY(serve(listener.get()));
   TRY(write_exit(paths, config, false, ""));
-  if (config.auto_remove) TRY(remove_own_box(paths, database, config.box_id));
+  if (config.box.options.auto_remove) TRY(remove_own_box(paths, database, config.box_id));
   return {};
 }
 
@@ -87,11 +87,11 @@ Result<void> run() {
   TRY_ASSIGN(const Json json, parse_json(*line, "configuration"));
   TRY_ASSIGN(const ShimConfig config, shim_config_from_json(json));
   const HomePaths paths(config.home);
-  std::string what = config.args.at(0);
+  std::string what = config.box.args.at(0);
   if (what == "die-before-lease") return fail(ErrorCode::kInternal, "last words of the fake shim");
   if (what == "gate") {
-    TRY_ASSIGN(const UniqueFd gate, sys::open(config.args.at(1), O_RDONLY));
-    what = config.args.at(3);
+    TRY_ASSIGN(const UniqueFd gate, sys::open(config.box.args.at(1), O_RDONLY));
+    what = config.box.args.at(3);
   }
   TRY_ASSIGN(Database database, Database::open(paths.database()));
   return run_box(paths, database, config, what);

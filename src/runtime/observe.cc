@@ -176,6 +176,7 @@ Result<BoxInfo> describe(const HomePaths& paths, Observation& seen, std::size_t 
   }
   if (!seen.lease.held && seen.exit && seen.exit->generation >= row.generation) info.finished_at = seen.exit->finished_at;
   TRY_ASSIGN(BoxConfig config, box_config_from_json(row.config));
+  info.labels = std::move(config.labels);
   info.options = std::move(config.options);
   info.options.name = row.name;
   return info;

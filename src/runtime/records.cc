@@ -162,19 +162,10 @@ Json to_json(const ShimConfig& config) {
           {"generation", config.generation},
           {"owner_bound", config.owner_bound},
           {"attach", config.attach},
-          {"auto_remove", config.auto_remove},
-          {"hostname", bytes_to_text(config.hostname)},
-          {"args", byte_list_to_json(config.args)},
+          {"box", to_json(config.box)},
           {"env", byte_list_to_json(config.env)},
-          {"working_dir", bytes_to_text(config.working_dir)},
-          {"user", bytes_to_text(config.user)},
-          {"stop_signal", bytes_to_text(config.stop_signal)},
-          {"tty", config.tty},
-          {"open_stdin", config.open_stdin},
           {"rows", config.rows},
           {"columns", config.columns},
-          {"privileged", config.privileged},
-          {"disk_bytes", config.disk_bytes},
           {"vm", vm_to_json(config.vm)},
           {"programs",
            {{"qemu", bytes_to_text(config.programs.qemu)},
@@ -191,19 +182,11 @@ Result<ShimConfig> shim_config_from_json(const Json& json) {
   TRY_ASSIGN(config.generation, json_get<std::uint64_t>(json, "generation", what));
   TRY_ASSIGN(config.owner_bound, json_get<bool>(json, "owner_bound", what));
   TRY_ASSIGN(config.attach, json_get<bool>(json, "attach", what));
-  TRY_ASSIGN(config.auto_remove, json_get<bool>(json, "auto_remove", what));
-  TRY_ASSIGN(config.hostname, get_bytes(json, "hostname", what));
-  TRY_ASSIGN(config.args, byte_list_from_json(json, "args", what));
+  TRY_ASSIGN(const Json box, json_get<Json>(json, "box", what));
+  TRY_ASSIGN(config.box, box_config_from_json(box));
   TRY_ASSIGN(config.env, byte_list_from_json(json, "env", what));
-  TRY_ASSIGN(config.working_dir, get_bytes(json, "working_dir", what));
-  TRY_ASSIGN(config.user, get_bytes(json, "user", what));
-  TRY_ASSIGN(config.stop_signal, get_bytes(json, "stop_signal", what));
-  TRY_ASSIGN(config.tty, json_get<bool>(json, "tty", what));
-  TRY_ASSIGN(config.open_stdin, json_get<bool>(json, "open_stdin", what));
   TRY_ASSIGN(config.rows, json_get<unsigned>(json, "rows", what));
   TRY_ASSIGN(config.columns, json_get<unsigned>(json, "columns", what));
-  TRY_ASSIGN(config.privileged, json_get<bool>(json, "privileged", what));
-  TRY_ASSIGN(config.disk_bytes, json_get<std::uint64_t>(json, "disk_bytes", what));
   TRY_ASSIGN(const Json vm, json_get<Json>(json, "vm", what));
   TRY_ASSIGN(config.vm, vm_from_json(vm));
   TRY_ASSIGN(const Json programs, json_get<Json>(json, "programs", what));

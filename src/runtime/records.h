@@ -19,7 +19,7 @@
 
 #include "base/json.h"
 #include "base/result.h"
-#include "boxlite/box_options.h"
+#include "runtime/box_config.h"
 #include "vmm/vm.h"
 #include "vmm/vm_config.h"
 
@@ -61,19 +61,10 @@ struct ShimConfig {
   std::uint64_t generation = 0;
   bool owner_bound = false;
   bool attach = false;  // hold the main command until the starter says "go" or is gone
-  bool auto_remove = false;
-  std::string hostname;
-  std::vector<std::string> args;  // the main command, ENTRYPOINT and CMD joined
-  std::vector<std::string> env;   // complete: the image's and the box's
-  std::string working_dir;
-  std::string user;
-  std::string stop_signal;  // a name or a number; "" is SIGTERM
-  bool tty = false;
-  bool open_stdin = false;
+  BoxConfig box;
+  std::vector<std::string> env;  // complete: the image's and the box's
   unsigned rows = 0;
   unsigned columns = 0;
-  bool privileged = false;
-  std::uint64_t disk_bytes = 0;
   vmm::VmConfig vm;  // accelerator already chosen
   vmm::VmPrograms programs;
 };

@@ -11,16 +11,16 @@ ShimConfig example() {
   config.box_id = "0123456789ab";
   config.generation = 7;
   config.attach = true;
-  config.hostname = "web";
-  config.args = {"sh", "-c", "printf '\xC3\xBC\xFF\n'"};
+  config.box.options.hostname = "web";
+  config.box.args = {"sh", "-c", "printf '\xC3\xBC\xFF\n'"};
   config.env = {"SECRET=a\"b\\c\nd", std::string("BYTES=\x80\xFE\xFF")};
-  config.working_dir = "/srv";
-  config.user = "1000:1000";
-  config.stop_signal = "SIGRTMIN+3";
-  config.tty = true;
+  config.box.working_dir = "/srv";
+  config.box.user = "1000:1000";
+  config.box.stop_signal = "SIGRTMIN+3";
+  config.box.options.tty = true;
   config.rows = 24;
   config.columns = 80;
-  config.disk_bytes = 10 * kGiB;
+  config.box.options.disk_bytes = 10 * kGiB;
   config.vm.accelerator = vmm::Accelerator::kKvm;
   config.vm.cpus = 2;
   config.vm.memory_mib = 2048;
@@ -42,7 +42,7 @@ TEST(RecordsTest, AShimConfigurationArrivesByteForByte) {
   const auto got = shim_config_from_json(through_text(to_json(sent)));
   ASSERT_TRUE(got) << got.error().message();
   EXPECT_EQ(got->home, sent.home);
-  EXPECT_EQ(got->args, sent.args);
+  EXPECT_EQ(got->box.args, sent.box.args);
   EXPECT_EQ(got->env, sent.env);
   EXPECT_EQ(got->vm.uid, sent.vm.uid);
   EXPECT_EQ(got->vm.accelerator, vmm::Accelerator::kKvm);
@@ -94,7 +94,7 @@ TEST(RecordsTest, MissingAndMistypedFieldsAreNamed) {
   negative["pid"] = -1;
   EXPECT_FALSE(lease_record_from_json(negative));
   Json wide = to_json(example());
-  wide["args"] = {"\u0416"};
+  wide["box"]["args"] = {"\u0416"};
   EXPECT_FALSE(shim_config_from_json(wide));
 }
 

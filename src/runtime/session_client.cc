@@ -118,10 +118,8 @@ Result<proto::Reply> agent_call(const std::string& box_directory, const proto::C
   return agent_call(socket.get(), call, timeout);
 }
 
-Result<Execution> start_exec(const std::string& box_directory, const ExecOptions& options, std::chrono::milliseconds timeout) {
-  if (options.command.empty()) return fail(ErrorCode::kInvalidArgument, "no command was given to run in the box");
-  proto::Call call;
-  proto::Process& process = *call.mutable_exec()->mutable_process();
+proto::Process to_process(const ExecOptions& options) {
+  proto::Process process;
   for (const std::string& arg : options.command) process.add_args(arg);
   for (const std::string& variable : options.env) process.add_env(variable);
   process.set_working_dir(options.working_dir);
@@ -130,6 +128,13 @@ Result<Execution> start_exec(const std::string& box_directory, const ExecOptions
   process.set_rows(options.rows);
   process.set_cols(options.columns);
   process.set_open_stdin(options.open_stdin);
+  return process;
+}
+
+Result<Execution> start_exec(const std::string& box_directory, const ExecOptions& options, std::chrono::milliseconds timeout) {
+  if (options.command.empty()) return fail(ErrorCode::kInvalidArgument, "no command was given to run in the box");
+  proto::Call call;
+  *call.mutable_exec()->mutable_process() = to_process(options);
   TRY_ASSIGN(SessionView view, open_session(box_directory, call, timeout));
   view.open_stdin = options.open_stdin;
   return make_execution(std::move(view));

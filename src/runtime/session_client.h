@@ -31,6 +31,9 @@ Result<proto::Reply> agent_call(const std::string& box_directory, const proto::C
 /// after the reply is read.
 Result<proto::Reply> agent_call(int socket, const proto::Call& call, std::chrono::milliseconds timeout = kAgentTimeout);
 
+/// A command as the agent is told it.
+proto::Process to_process(const ExecOptions& options);
+
 /// Starts a command in the box. `options` are complete: the box's environment, working directory and user are already merged in.
 Result<Execution> start_exec(const std::string& box_directory, const ExecOptions& options,
                              std::chrono::milliseconds timeout = kAgentTimeout);

@@ -126,29 +126,19 @@ Result<std::optional<OpLock::Locked>> lock_for_start(Context& context, const std
 }
 
 Result<ShimConfig> shim_config(const Context& context, const Host& host, const BoxRow& row, const StartOptions& options) {
-  TRY_ASSIGN(const BoxConfig box, box_config_from_json(row.config));
   TRY_ASSIGN(const BoxSecrets secrets, read_secrets(context.paths.secrets(row.id)));
   ShimConfig config;
+  TRY_ASSIGN(config.box, box_config_from_json(row.config));
   config.home = context.paths.home();
   config.box_id = row.id;
   config.owner_bound = options.ownership == Ownership::kOwnerBound;
   config.attach = options.attach;
-  config.auto_remove = row.auto_remove;
-  config.hostname = row.id;
-  config.args = box.args;
   config.env = merge_env(secrets.image_env, secrets.env);
-  config.working_dir = box.working_dir;
-  config.user = box.user;
-  config.stop_signal = box.stop_signal;
-  config.tty = box.options.tty;
-  config.open_stdin = box.options.open_stdin;
   config.rows = options.rows;
   config.columns = options.columns;
-  config.privileged = box.options.privileged;
-  config.disk_bytes = box.options.disk_bytes;
   config.vm.accelerator = host.accelerator;
-  config.vm.cpus = box.options.cpus;
-  config.vm.memory_mib = box.options.memory_mib;
+  config.vm.cpus = config.box.options.cpus;
+  config.vm.memory_mib = config.box.options.memory_mib;
   config.vm.kernel = host.programs.kernel;
   config.vm.initramfs = host.programs.initramfs;
   config.vm.base_image = context.paths.base(row.image_id);

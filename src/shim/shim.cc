@@ -31,13 +31,13 @@
 
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/signal_name.h"
 #include "base/sys.h"
 #include "runtime/control.h"
 #include "runtime/database.h"
 #include "runtime/exit_record.h"
 #include "runtime/removal.h"
 #include "shim/log.h"
-#include "shim/stop_signal.h"
 
 namespace boxlite::shim {
 namespace {
@@ -203,8 +203,8 @@ StopSequence::Actions Shim::stop_actions() {
   return {.signal =
               [this] {
                 int number = kSigTerm;
-                if (!config_.stop_signal.empty()) {
-                  if (const auto parsed = parse_signal(config_.stop_signal)) {
+                if (!config_.box.stop_signal.empty()) {
+                  if (const auto parsed = signal_number(config_.box.stop_signal)) {
                     number = *parsed;
                   } else {
                     log("stop signal: {}; SIGTERM is used", parsed.error().message());
@@ -307,7 +307,7 @@ Result<void> Shim::conclude() {
     starter_.report_failure(failure_ ? *failure_
                                      : Error(stop_requested_ ? ErrorCode::kInvalidState : ErrorCode::kInternal, record.reason));
   }
-  if (config_.auto_remove) {
+  if (config_.box.options.auto_remove) {
     TRY_ASSIGN(Database database, Database::open(paths_.database()));
     TRY(remove_own_box(paths_, database, id_));
   }

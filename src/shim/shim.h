@@ -69,6 +69,10 @@ class Shim {
   Result<void> conclude();
 
   void set_phase(Phase phase);
+  /// The box's own, for a stop that nobody gave one to.
+  std::chrono::seconds grace() const {
+    return std::chrono::seconds(config_.box.options.stop_seconds.value_or(kDefaultStopSeconds));
+  }
   /// The end has begun and its reason is known or will be: what fails from now on fails because of it.
   bool over() const { return vm_ended_ || portal_closed_ || failure_; }
 

@@ -88,15 +88,16 @@ class ShimTest : public ::testing::Test {
     BoxRow row;
     row.id = kId;
     row.name = "test";
-    row.config = to_json(BoxConfig{.options = {}, .args = {"true"}, .working_dir = "", .user = "", .stop_signal = ""});
+    row.config =
+        to_json(BoxConfig{.options = {}, .args = {"true"}, .working_dir = "", .user = "", .stop_signal = "", .labels = {}});
     row.created_at = sys::utc_now();
     ASSERT_TRUE(database_->insert_box(row));
 
     config_.home = paths_.home();
     config_.box_id = kId;
-    config_.hostname = "test";
+    config_.box.options.hostname = "test";
     config_.env = {"PATH=/bin", "SECRET=canary"};
-    config_.disk_bytes = kDiskBytes;
+    config_.box.options.disk_bytes = kDiskBytes;
     config_.vm.memory_mib = 256;
     config_.vm.kernel = BOXLITE_TEST_GUEST_DIR "/vmlinux";
     config_.vm.initramfs = BOXLITE_TEST_GUEST_DIR "/initramfs.cpio";
@@ -145,7 +146,7 @@ class ShimTest : public ::testing::Test {
     EXPECT_TRUE(row) << row.error().message();
     config_.generation = row->generation;
     config_.vm.uid = row->uid;
-    config_.args = std::move(args);
+    config_.box.args = std::move(args);
   }
 
   UniqueFd send_config(const std::vector<std::string>& environment) {
@@ -334,7 +335,7 @@ TEST_F(ShimTest, AStopEndsACommandThatIgnoresItWhenTheGraceIsOver) {
 }
 
 TEST_F(ShimTest, AStopSendsTheBoxsOwnSignal) {
-  config_.stop_signal = "SIGRTMIN+3";
+  config_.box.stop_signal = "SIGRTMIN+3";
   start_and_run({"sh", "-c", "trap 'exit 7' 37; echo ready; while :; do sleep 1; done"});
   EXPECT_TRUE(eventually([&] { return output() == "ready\n"; }));
   EXPECT_TRUE(control({{"call", "stop"}, {"grace_ms", 60'000}}));
@@ -389,7 +390,7 @@ TEST_F(ShimTest, AnOvertakenStartDoesNotTouchTheBox) {
   ASSERT_TRUE(row);
   config_.generation = row->generation;
   ASSERT_TRUE(database_->begin_start(kId, {*boot_id(), sys::utc_now()}, false));
-  config_.args = {"true"};
+  config_.box.args = {"true"};
   const UniqueFd socket = spawn_shim();
   ASSERT_TRUE(send_line(socket.get(), dump_json(to_json(config_))));
   EXPECT_EQ(kinds(reports(socket.get())), "failed");
@@ -442,7 +443,7 @@ TEST_F(ShimTest, AnOwnedBoxEndsWithItsOwner) {
 }
 
 TEST_F(ShimTest, ABoxThatIsNotToStayRemovesItself) {
-  config_.auto_remove = true;
+  config_.box.options.auto_remove = true;
   start_and_run({"true"});
   EXPECT_TRUE(eventually([&] { return !database_->box(kId)->has_value() && !sys::stat(paths_.lease(kId)); }));
   EXPECT_FALSE(sys::stat(paths_.box(kId)));

@@ -8,6 +8,8 @@
 #include "base/unix_socket.h"
 #include "runtime/control.h"
 #include "runtime/database.h"
+#include "runtime/option_values.h"
+#include "runtime/session_client.h"
 #include "shim/log.h"
 #include "shim/shim.h"
 
@@ -20,24 +22,66 @@ constexpr std::uint64_t kConsoleLogLimit = 1 * kMiB;
 constexpr std::uint64_t kOutputLogLimit = 10 * kMiB;
 constexpr std::size_t kEntropyBytes = 64;
 
-proto::Call configure_call(const ShimConfig& config) {
+Result<void> set_limits(const BoxOptions& options, proto::Configure& configure) {
+  for (const std::string& text : options.ulimits) {
+    TRY_ASSIGN(const Ulimit limit, parse_ulimit(text));
+    proto::Ulimit& ulimit = *configure.add_ulimits();
+    ulimit.set_resource(limit.resource);
+    ulimit.set_soft(limit.soft);
+    ulimit.set_hard(limit.hard);
+  }
+  TRY_ASSIGN(const CapabilityChange change, capability_change(options.cap_add, options.cap_drop));
+  configure.set_added_capabilities(change.add);
+  configure.set_dropped_capabilities(change.drop);
+  return {};
+}
+
+Result<void> set_mounts(const BoxOptions& options, proto::Configure& configure) {
+  configure.set_read_only(options.read_only);
+  configure.set_shm_bytes(options.shm_bytes);
+  for (const auto& [path, text] : options.tmpfs) {
+    TRY_ASSIGN(const TmpfsOptions parsed, parse_tmpfs(path, text));
+    proto::Tmpfs& tmpfs = *configure.add_tmpfs();
+    tmpfs.set_path(path);
+    tmpfs.set_read_only(parsed.read_only);
+    tmpfs.set_exec(parsed.exec);
+    tmpfs.set_suid(parsed.suid);
+    tmpfs.set_dev(parsed.dev);
+    for (const auto& [key, value] : parsed.settings) (*tmpfs.mutable_settings())[key] = value;
+  }
+  return {};
+}
+
+Result<void> set_names(const std::string& box_id, const BoxOptions& options, proto::Configure& configure) {
+  configure.set_hostname(options.hostname.empty() ? box_id : options.hostname);
+  for (const std::string& host : options.add_hosts) {
+    TRY_ASSIGN(*configure.add_extra_hosts(), hosts_line(host));
+  }
+  for (std::string& line : resolv_conf_lines(options)) configure.add_resolv_conf(std::move(line));
+  return {};
+}
+
+Result<proto::Call> configure_call(const ShimConfig& config) {
+  const BoxOptions& options = config.box.options;
   proto::Call call;
   proto::Configure& configure = *call.mutable_configure();
-  configure.set_hostname(config.hostname);
-  configure.set_privileged(config.privileged);
-  configure.set_disk_bytes(config.disk_bytes);
+  configure.set_privileged(options.privileged);
+  configure.set_disk_bytes(options.disk_bytes);
+  configure.set_init(options.init);
+  TRY(set_names(config.box_id, options, configure));
+  TRY(set_mounts(options, configure));
+  TRY(set_limits(options, configure));
   std::array<std::byte, kEntropyBytes> entropy;
   sys::random_bytes(entropy);
   configure.set_entropy(entropy.data(), entropy.size());
-  proto::Process& main = *configure.mutable_main();
-  for (const std::string& arg : config.args) main.add_args(arg);
-  for (const std::string& entry : config.env) main.add_env(entry);
-  main.set_working_dir(config.working_dir);
-  main.set_user(config.user);
-  main.set_tty(config.tty);
-  main.set_rows(config.rows);
-  main.set_cols(config.columns);
-  main.set_open_stdin(config.open_stdin);
+  *configure.mutable_main() = to_process({.command = config.box.args,
+                                          .env = config.env,
+                                          .working_dir = config.box.working_dir,
+                                          .user = config.box.user,
+                                          .tty = options.tty,
+                                          .open_stdin = options.open_stdin,
+                                          .rows = config.rows,
+                                          .columns = config.columns});
   configure.set_host_time_ns(wall_clock_ns());
   return call;
 }
@@ -57,12 +101,12 @@ Result<void> Shim::begin() {
   set_phase(Phase::kStarting);
   // Before the lock is asked for and the VM exists: an owner that ends from here on is not missed.
   if (config_.owner_bound) {
-    starter_.watch_owner([this] { request_stop(std::chrono::seconds(10), "the process that started it has ended"); });
+    starter_.watch_owner([this] { request_stop(grace(), "the process that started it has ended"); });
   }
   starter_.report(ShimReport::kLease);
   FAILPOINT("shim.leased");
 
-  loop_.on_termination([this] { request_stop(std::chrono::seconds(10), "its shim was asked to end"); });
+  loop_.on_termination([this] { request_stop(grace(), "its shim was asked to end"); });
   TRY_ASSIGN(output_log_, OutputLogWriter::open(paths_.output_log(id_), kOutputLogLimit));
   TRY_ASSIGN(UniqueFd listener, listen_unix(paths_.box(id_), kPortalSocket));
   TRY(launch_vm());
@@ -101,11 +145,12 @@ Result<void> Shim::launch_vm() {
 
 void Shim::configure() {
   if (stop_requested_) return;
-  const proto::Call call = configure_call(config_);
+  const auto call = configure_call(config_);
+  if (!call) return fail_with(call.error().context("prepare the box"));
   // Not needed again, and the environment is secret.
-  config_.args = {};
+  config_.box.args = {};
   config_.env = {};
-  call_agent(*link_, call, [this](Result<proto::Reply> reply) {
+  call_agent(*link_, *call, [this](Result<proto::Reply> reply) {
     if (over()) return;
     if (!reply) return fail_with(reply.error().context("prepare the box"));
     configured_ = true;

@@ -5,9 +5,9 @@
 
 #include "base/result.h"
 
-namespace boxlite::shim {
+namespace boxlite {
 
 /// The number, as Linux on x86-64 (host and guest alike) has it, 1–64. kInvalidArgument for anything else.
-Result<int> parse_signal(std::string_view text);
+Result<int> signal_number(std::string_view text);
 
-}  // namespace boxlite::shim
+}  // namespace boxlite

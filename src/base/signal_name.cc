@@ -1,4 +1,4 @@
-#include "shim/stop_signal.h"
+#include "base/signal_name.h"
 
 #include <strings.h>
 
@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-namespace boxlite::shim {
+namespace boxlite {
 namespace {
 
 // The guest is Linux on x86-64 whatever this program was built for, so these are numbers, not macros.
@@ -36,7 +36,7 @@ Result<int> parse_digits(std::string_view digits, std::string_view text) {
 
 }  // namespace
 
-Result<int> parse_signal(std::string_view text) {
+Result<int> signal_number(std::string_view text) {
   std::string_view rest = text;
   int number = 0;
   if (!rest.empty() && rest[0] >= '0' && rest[0] <= '9') {
@@ -58,4 +58,4 @@ Result<int> parse_signal(std::string_view text) {
   return number;
 }
 
-}  // namespace boxlite::shim
+}  // namespace boxlite
