@@ -2,7 +2,10 @@
 // another process at any time, and every call then returns kNotFound. Thread safe.
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -35,10 +38,43 @@ struct ExecOptions {
   unsigned columns = 0;
 };
 
+struct LogOptions {
+  bool follow = false;              // go on until the box ends
+  std::optional<std::size_t> tail;  // only so many last lines of what is kept
+  std::string since;                // only records of this time or later, as LogRecord::time is written; "": all
+  std::string until;                // the same: or earlier
+};
+
 struct LogRecord {
   std::string time;  // RFC 3339, UTC
   OutputStream stream = OutputStream::kStdout;
   std::string data;  // one line with its newline, or a part of one without
+};
+
+/// A process in a box.
+struct BoxProcess {
+  std::string user;  // a name of the image's passwd, or a number
+  pid_t pid = 0;     // in the box's own pid namespace
+  pid_t parent = 0;  // 0: outside of the box
+  std::chrono::sys_time<std::chrono::nanoseconds> started;
+  std::string terminal;  // "pts/0", or none
+  std::chrono::nanoseconds cpu_time{0};
+  std::string command;  // its arguments joined by blanks, or "[name]"; printable, and cut when it is long
+};
+
+/// What a running box has used so far. The guest's numbers are the guest's word.
+struct BoxUsage {
+  std::uint64_t guest_time_ns = 0;  // the guest's monotonic clock when they were taken
+  std::uint64_t cpu_ns = 0;
+  std::uint64_t memory_bytes = 0;  // without inactive page cache
+  std::uint64_t memory_limit_bytes = 0;
+  std::uint64_t processes = 0;  // and threads
+  std::uint64_t block_read_bytes = 0;
+  std::uint64_t block_write_bytes = 0;
+
+  std::uint64_t host_time_ns = 0;       // the host's monotonic clock when these were taken
+  std::uint64_t host_cpu_ns = 0;        // of the host's processes that are the box: QEMU, its jail and the shim
+  std::uint64_t host_memory_bytes = 0;  // private to them
 };
 
 class Box {
@@ -47,6 +83,7 @@ class Box {
   explicit Box(std::shared_ptr<Impl> impl);
 
   const std::string& id() const;
+  /// As it was when this object was made.
   const std::string& name() const;
 
   Result<BoxInfo> info() const;
@@ -55,9 +92,15 @@ class Box {
   /// The Execution is there exactly when options.attach is set and this call did the start.
   Result<std::optional<Execution>> start(const StartOptions& options);
 
-  /// Stop signal, `grace`, SIGKILL, clean power-off with synced disks. Returns when it is over. A box that does not run is no
-  /// error.
-  Result<void> stop(std::chrono::seconds grace);
+  /// Stop signal, `grace` (nullopt: the box's own), SIGKILL, clean power-off with synced disks. Returns when it is over. A box
+  /// that does not run is no error.
+  Result<void> stop(std::optional<std::chrono::seconds> grace);
+
+  /// A stop and a start; a box that removes itself is kept this once. One that does not run is started.
+  Result<void> restart(std::optional<std::chrono::seconds> grace);
+
+  /// Works on running boxes too. kAlreadyExists, naming the other box, when the name is taken.
+  Result<void> rename(const std::string& name);
 
   /// Sends a signal to the main command. kInvalidState when the box does not run.
   Result<void> kill(int signal);
@@ -73,9 +116,14 @@ class Box {
   /// A view of the main command from its oldest kept output on.
   Result<Execution> attach();
 
-  /// Calls `sink` with each kept record of the main command's output; with `follow` goes on until the box ends. `sink` returns
-  /// false to end early. Works on stopped boxes.
-  Result<void> logs(bool follow, const std::function<bool(const LogRecord&)>& sink) const;
+  /// Calls `sink` with the kept records of the main command's output. `sink` returns false to end early. Works on stopped boxes.
+  Result<void> logs(const LogOptions& options, const std::function<bool(const LogRecord&)>& sink) const;
+
+  /// The processes of a running box, by pid. kInvalidState when it does not run.
+  Result<std::vector<BoxProcess>> processes() const;
+
+  /// kInvalidState when it does not run; kUnavailable when it does not answer within two seconds.
+  Result<BoxUsage> usage() const;
 
  private:
   std::shared_ptr<Impl> impl_;

@@ -17,6 +17,7 @@
 #include "agent/cgroup.h"
 #include "agent/device_policy.h"
 #include "agent/mount_api.h"
+#include "agent/process_list.h"
 #include "agent/process_scan.h"
 #include "agent/root_disk.h"
 #include "base/process.h"
@@ -124,6 +125,14 @@ void Agent::handle(const Caller& caller, const proto::Call& call) {
       break;
     case proto::Call::kSetClock:
       result = set_clock(call.set_clock().host_time_ns());
+      break;
+    case proto::Call::kListProcesses:
+      result = tell_processes(caller);
+      answered_later = true;
+      break;
+    case proto::Call::kGetUsage:
+      result = tell_usage(caller);
+      answered_later = true;
       break;
     case proto::Call::CALL_NOT_SET:
       result = fail(ErrorCode::kUnsupported, "this agent does not know the call; the box was started by an older boxlite");
@@ -271,6 +280,20 @@ Result<void> Agent::resize(const proto::Resize& call) {
   TRY_ASSIGN(const SessionPtr session, find_session(call.session_id()));
   TRY_ASSIGN(const WindowSize size, parse_window(call.rows(), call.cols()));
   return session->resize(size);
+}
+
+Result<void> Agent::tell_processes(const Caller& caller) {
+  proto::Reply reply;
+  TRY_ASSIGN(*reply.mutable_processes(), list_processes());
+  calls_.reply_with(caller, reply);
+  return {};
+}
+
+Result<void> Agent::tell_usage(const Caller& caller) {
+  proto::Reply reply;
+  TRY_ASSIGN(*reply.mutable_usage(), container_usage());
+  calls_.reply_with(caller, reply);
+  return {};
 }
 
 void Agent::reap() {

@@ -47,6 +47,8 @@ class Agent {
   Result<void> attach(const Caller& caller, const proto::Attach& call);
   Result<void> signal(const proto::Signal& call);
   Result<void> resize(const proto::Resize& call);
+  Result<void> tell_processes(const Caller& caller);
+  Result<void> tell_usage(const Caller& caller);
   void shut_down();
 
   Result<SessionPtr> make_session(std::string id, const Command& command);

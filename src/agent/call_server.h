@@ -33,6 +33,7 @@ class CallServer {
   Result<void> start() { return link_.start(); }
 
   void reply(const Caller& caller, const Result<void>& result);
+  void reply_with(const Caller& caller, const proto::Reply& reply) { answer(caller, reply, true); }
   void reply_started(const Caller& caller, const Session& session);
   /// Answers Started and makes the stream a view of the session from `position` on.
   void open_view(const Caller& caller, std::shared_ptr<Session> session, Reader position, bool no_stdin);

@@ -3,8 +3,11 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/sysinfo.h>
 
+#include <algorithm>
 #include <charconv>
+#include <ctime>
 #include <string>
 
 #include "base/file.h"
@@ -41,6 +44,19 @@ Result<void> hand_down_controllers(const std::string& cgroup) {
   return write_control(cgroup + "/cgroup.subtree_control", enable);
 }
 
+// "" when it cannot be read: then nothing is known.
+std::string read_control(const char* name) { return read_file(kContainer + "/" + name, 64U << 10U).value_or(""); }
+
+// The number behind the first `key`, which begins a line or a word; 0 when there is none.
+std::uint64_t value_of(std::string_view text, std::string_view key) {
+  std::size_t at = text.find(key);
+  while (at != std::string_view::npos && at > 0 && text[at - 1] != '\n' && text[at - 1] != ' ') at = text.find(key, at + 1);
+  if (at == std::string_view::npos) return 0;
+  std::uint64_t value = 0;
+  std::from_chars(text.data() + at + key.size(), text.data() + text.size(), value);
+  return value;
+}
+
 }  // namespace
 
 Result<void> mount_root_cgroup() {
@@ -67,15 +83,27 @@ Result<void> enter_container_cgroup() {
 
 Result<void> kill_container_cgroup() { return write_control(kContainer + "/cgroup.kill", "1"); }
 
-std::uint64_t oom_kills() {
-  const auto events = read_file(kContainer + "/memory.events", 4096);
-  if (!events) return 0;
-  constexpr std::string_view kKey = "oom_kill ";
-  const std::size_t at = events->find(kKey);
-  if (at == std::string::npos) return 0;
-  std::uint64_t count = 0;
-  std::from_chars(events->data() + at + kKey.size(), events->data() + events->size(), count);
-  return count;
+std::uint64_t oom_kills() { return value_of(read_control("memory.events"), "oom_kill "); }
+
+Result<proto::Usage> container_usage() {
+  struct sysinfo machine = {};
+  timespec now = {};
+  if (::sysinfo(&machine) < 0 || ::clock_gettime(CLOCK_MONOTONIC, &now) < 0)
+    return fail_errno("ask the kernel about the machine");
+  const std::uint64_t memory = value_of(read_control("memory.current"), "");
+  const std::uint64_t inactive = value_of(read_control("memory.stat"), "inactive_file ");
+  const std::uint64_t limit = value_of(read_control("memory.max"), "");  // 0 for "max"
+  const std::uint64_t all = std::uint64_t{machine.totalram} * machine.mem_unit;
+  const std::string io = read_control("io.stat");
+  proto::Usage usage;
+  usage.set_time_ns(static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec));
+  usage.set_cpu_ns(value_of(read_control("cpu.stat"), "usage_usec ") * 1000);
+  usage.set_memory_bytes(memory - std::min(memory, inactive));
+  usage.set_memory_limit_bytes(limit == 0 ? all : std::min(limit, all));
+  usage.set_processes(value_of(read_control("pids.current"), ""));
+  usage.set_block_read_bytes(value_of(io, "rbytes="));  // the box has one disk
+  usage.set_block_write_bytes(value_of(io, "wbytes="));
+  return usage;
 }
 
 }  // namespace boxlite::agent

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "agent.pb.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
 
@@ -34,5 +35,8 @@ Result<void> kill_container_cgroup();
 
 /// How many processes of the container the kernel has killed for memory so far.
 std::uint64_t oom_kills();
+
+/// What the container has used since it was made.
+Result<proto::Usage> container_usage();
 
 }  // namespace boxlite::agent

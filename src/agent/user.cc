@@ -11,6 +11,7 @@ namespace boxlite::agent {
 namespace {
 
 constexpr std::size_t kMaxFile = std::size_t{4} * 1024 * 1024;
+constexpr std::size_t kMaxUserName = 64;
 constexpr std::uint32_t kMaxId = std::numeric_limits<std::int32_t>::max();
 
 // nullopt: not a decimal number. A number that fits no id becomes kMaxId + 1, so that it is refused as out of range.
@@ -130,6 +131,22 @@ Result<User> resolve_user(int root, std::string_view spec) {
     if (gid != user.gid) user.groups.push_back(gid);
   }
   return user;
+}
+
+UserNames::UserNames(int root) {
+  const auto passwd = read_in_root(root, "/etc/passwd", kMaxFile);
+  if (!passwd || !*passwd) return;
+  for_each_line(**passwd, [this](std::string_view line) {
+    const auto fields = split_fields<7>(line);
+    const auto uid = parse_id(fields[2]);
+    if (uid && *uid <= kMaxId && !fields[0].empty() && fields[0].size() <= kMaxUserName) names_.emplace(*uid, fields[0]);
+    return false;
+  });
+}
+
+std::string UserNames::name(uid_t uid) const {
+  const auto found = names_.find(uid);
+  return found == names_.end() ? std::to_string(uid) : found->second;
 }
 
 }  // namespace boxlite::agent

@@ -10,6 +10,7 @@
 
 #include <sys/types.h>
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,5 +28,17 @@ struct User {
 
 /// kInvalidArgument with docker's words when a name is unknown or a number is out of range.
 Result<User> resolve_user(int root, std::string_view spec);
+
+/// Names of users, as passwd has them now.
+class UserNames {
+ public:
+  /// A passwd that cannot be read has no names.
+  explicit UserNames(int root);
+  /// The number of one that has none.
+  std::string name(uid_t uid) const;
+
+ private:
+  std::map<uid_t, std::string> names_;
+};
 
 }  // namespace boxlite::agent

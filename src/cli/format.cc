@@ -22,6 +22,14 @@ std::string count(std::int64_t number, std::string_view unit) {
   return fmt::format("{} {}{}", number, unit, number == 1 ? "" : "s");
 }
 
+/// The number in the largest unit, of `base` to the n-th, in which it is below `limit` times the next.
+std::pair<double, std::size_t> scaled(std::uint64_t bytes, double base, double limit) {
+  auto value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  for (; value >= limit && unit < 6; ++unit) value /= base;
+  return {value, unit};
+}
+
 }  // namespace
 
 std::string Table::text() const {
@@ -48,6 +56,8 @@ std::optional<Time> parse_time(std::string_view text) {
   if (std::sscanf(copy.c_str(), "%4d-%2u-%2uT%2u:%2u:%2u%n", &year, &month, &day, &hour, &minute, &second, &used) != 6)
     return std::nullopt;
   const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(month), std::chrono::day(day)};
+  // Nanoseconds since 1970 in 64 bits reach from 1677 to 2262.
+  if (year < 1700 || year > 2200) return std::nullopt;
   if (!date.ok() || hour > 23 || minute > 59 || second > 60) return std::nullopt;
 
   std::string_view rest = std::string_view(copy).substr(static_cast<std::size_t>(used));
@@ -95,10 +105,23 @@ std::string human_age(std::string_view time, Time now) {
 
 std::string human_size(std::uint64_t bytes) {
   constexpr std::array kUnits = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
-  auto value = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  for (; value >= 999.5 && unit + 1 < kUnits.size(); ++unit) value /= 1000;
-  return fmt::format("{:.3g}{}", value, kUnits[unit]);
+  const auto [value, unit] = scaled(bytes, 1000, 999.5);
+  return fmt::format("{:.3g}{}", value, kUnits.at(unit));
+}
+
+std::string human_binary_size(std::uint64_t bytes) {
+  constexpr std::array kUnits = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  const auto [value, unit] = scaled(bytes, 1024, 1024);
+  return fmt::format("{:.4g}{}", value, kUnits.at(unit));
+}
+
+std::string rfc3339(Time time) {
+  const auto day = std::chrono::floor<std::chrono::days>(time);
+  const std::chrono::year_month_day date(day);
+  const std::chrono::hh_mm_ss clock(time - day);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:09}Z", static_cast<int>(date.year()),
+                     static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), clock.hours().count(),
+                     clock.minutes().count(), clock.seconds().count(), clock.subseconds().count());
 }
 
 std::string status_text(const BoxInfo& box, Time now) {

@@ -37,6 +37,12 @@ std::string human_age(std::string_view time, Time now);
 /// Three digits and a decimal unit: "7.8MB".
 std::string human_size(std::uint64_t bytes);
 
+/// Four digits and a binary unit: "12.5MiB".
+std::string human_binary_size(std::uint64_t bytes);
+
+/// RFC 3339 in UTC with nanoseconds: "2026-11-24T05:46:33.123456789Z". Years 0 to 9999.
+std::string rfc3339(Time time);
+
 /// "Up 5 minutes", "Exited (0) 3 minutes ago", "Failed: …"
 std::string status_text(const BoxInfo& box, Time now);
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <map>
 
+#include "cli/box_filter.h"
 #include "cli/box_json.h"
 #include "cli/flag_set.h"
 #include "cli/format.h"
@@ -49,18 +50,22 @@ Result<int> verb_list(Invocation& invocation) {
   FlagSet flags(invocation, "ls", "[OPTIONS]", "List boxes: those that run, or all");
   bool all = false;
   bool quiet = false;
+  std::vector<std::string> filters;
   std::optional<std::string> format;
   flags.flag("-a,--all", all, "Stopped, failed and created boxes too");
   flags.flag("-q,--quiet", quiet, "Only ids");
+  flags.list("-f,--filter", "KEY=VALUE", filters, "Only those with label=NAME[=VALUE], name=PART, id=BEGINNING, status=STATUS");
   flags.value("--format", "json", format, "A JSON array instead of a table");
   TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kAnywhere));
   if (!operands) return 0;
   if (!operands->empty()) return flags.usage_error(fmt::format("ls takes no operand, got {}", operands->front()));
   TRY(require_json(format));
+  TRY_ASSIGN(const BoxFilter filter, BoxFilter::parse(filters));
 
   TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
   TRY_ASSIGN(std::vector<BoxInfo> boxes, runtime.list());
-  if (!all) std::erase_if(boxes, [](const BoxInfo& box) { return !is_live(box.status); });
+  const bool live_only = !all && !filter.wants_status();
+  std::erase_if(boxes, [&](const BoxInfo& box) { return (live_only && !is_live(box.status)) || !filter.matches(box); });
 
   if (quiet) {
     std::string ids;

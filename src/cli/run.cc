@@ -1,5 +1,6 @@
 // boxlite run: create, start, and unless detached stay with the main command.
 #include "cli/box_flags.h"
+#include "cli/cid_file.h"
 #include "cli/foreground.h"
 #include "cli/output.h"
 #include "cli/pull_progress.h"
@@ -12,13 +13,17 @@ Result<int> verb_run(Invocation& invocation) {
   bool detach = false;
   flags.flag("-d,--detach", detach, "Leave the box running, print its id and return");
   box_flags.add_to(flags);
+  std::optional<std::string> cid_path;
+  flags.value("--cidfile", "FILE", cid_path, "Write the id of the box to a new file");
   TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kEndFlags));
   if (!operands) return 0;
   TRY_ASSIGN(const BoxOptions options, box_flags.options(flags, *operands));
   if (!detach) TRY(check_terminal_input(options.open_stdin, options.tty));
 
   TRY_ASSIGN(Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(CidFile cid_file, CidFile::create(cid_path));
   TRY_ASSIGN(Box box, runtime.create(options, pull_options()));
+  TRY(cid_file.keep(box));
   if (!detach) return run_in_foreground(box, options);
 
   const auto started = box.start({});

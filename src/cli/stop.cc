@@ -4,20 +4,16 @@
 #include "cli/values.h"
 
 namespace boxlite::cli {
-namespace {
-
-constexpr std::chrono::seconds kDefaultGrace{10};  // docker's
-
-}  // namespace
 
 Result<int> verb_stop(Invocation& invocation) {
   FlagSet flags(invocation, "stop", "[OPTIONS] BOX [BOX...]", "Stop boxes: their stop signal, then SIGKILL; disks are synced");
   std::optional<std::string> time;
-  flags.value("-t,--time", "SECONDS", time, "Time between the stop signal and SIGKILL (default 10)");
+  flags.value("-t,--time", "SECONDS", time,
+              "Time between the stop signal and SIGKILL (default: the box's --stop-timeout, else 10)");
   TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kAnywhere));
   if (!operands) return 0;
   TRY(require_boxes(flags, *operands));
-  std::chrono::seconds grace = kDefaultGrace;
+  std::optional<std::chrono::seconds> grace;
   if (time) {
     TRY_ASSIGN(grace, parse_seconds("--time", *time));
   }

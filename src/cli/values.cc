@@ -5,6 +5,7 @@
 #include <cctype>
 #include <charconv>
 #include <cstdlib>
+#include <ctime>
 #include <limits>
 #include <optional>
 
@@ -14,6 +15,7 @@ namespace boxlite::cli {
 namespace {
 
 constexpr std::uint64_t kMaxSeconds = 365ULL * 24 * 3600;
+constexpr std::uint64_t kMaxUnixSeconds = 7'258'118'400;  // the year 2200
 
 /// Takes the decimal digits at the front of `text`; nullopt when there are none or the number does not fit.
 std::optional<std::uint64_t> take_digits(std::string_view& text) {
@@ -32,6 +34,46 @@ std::optional<std::uint64_t> whole_number(std::string_view text) {
 char lower(char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); }
 
 constexpr int kMaxSignal = 64;
+
+/// "2026-11-24", "2026-11-24T05:46:33.5"
+std::optional<Time> local_time(const std::string& text) {
+  const auto as_utc = parse_time((text.size() == 10 ? text + "T00:00:00" : text) + "Z");
+  if (!as_utc) return std::nullopt;
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(*as_utc);
+  const std::time_t count = seconds.time_since_epoch().count();
+  std::tm fields = {};
+  if (::gmtime_r(&count, &fields) == nullptr) return std::nullopt;
+  fields.tm_isdst = -1;
+  return Time(std::chrono::seconds(std::mktime(&fields))) + (*as_utc - seconds);
+}
+
+/// "1763963193", "1763963193.25"
+std::optional<Time> unix_time(std::string_view text) {
+  const std::size_t point = text.find('.');
+  const auto seconds = whole_number(text.substr(0, point));
+  std::string fraction(point == std::string_view::npos ? "0" : text.substr(point + 1));
+  if (!seconds || *seconds > kMaxUnixSeconds || fraction.empty() || fraction.size() > 9) return std::nullopt;
+  fraction.resize(9, '0');
+  const auto nanoseconds = whole_number(fraction);
+  if (!nanoseconds) return std::nullopt;
+  return Time(std::chrono::seconds(*seconds) + std::chrono::nanoseconds(*nanoseconds));
+}
+
+/// "90s", "10m", "1h30m"
+std::optional<Time> time_before(std::string_view text, Time now) {
+  std::chrono::seconds span{0};
+  if (text.empty()) return std::nullopt;
+  while (!text.empty()) {
+    const auto number = take_digits(text);
+    if (!number || *number > kMaxSeconds || text.empty()) return std::nullopt;
+    const std::int64_t unit = text[0] == 's' ? 1 : text[0] == 'm' ? 60 : text[0] == 'h' ? 3600 : 0;
+    if (unit == 0) return std::nullopt;
+    span += std::chrono::seconds(static_cast<std::int64_t>(*number) * unit);
+    if (span > std::chrono::seconds(kMaxSeconds)) return std::nullopt;
+    text.remove_prefix(1);
+  }
+  return now - span;
+}
 
 }  // namespace
 
@@ -104,6 +146,25 @@ Result<std::chrono::seconds> parse_seconds(std::string_view flag, std::string_vi
                 value.empty() ? "\"\"" : value);
   }
   return std::chrono::seconds(*number);
+}
+
+Result<std::size_t> parse_count(std::string_view flag, std::string_view value) {
+  const auto number = whole_number(value);
+  if (number) return *number;
+  return fail(ErrorCode::kInvalidArgument, "{} {}: not a number of lines; use a whole number, or all", flag,
+              value.empty() ? "\"\"" : value);
+}
+
+Result<Time> parse_moment(std::string_view flag, const std::string& value, Time now) {
+  const auto sane = [](Time time) {
+    constexpr std::chrono::sys_days kEnd{std::chrono::year(2200) / 1 / 1};  // nanoseconds in 64 bits reach until 2262
+    return time >= Time{} && time < Time{kEnd};
+  };
+  for (const auto& found : {parse_time(value), local_time(value), unix_time(value), time_before(value, now)}) {
+    if (found && sane(*found)) return *found;
+  }
+  return fail(ErrorCode::kInvalidArgument, "{} {}: not a time; use 2026-11-24T05:46:33Z, seconds since 1970, or a span like 10m",
+              flag, value.empty() ? "\"\"" : value);
 }
 
 Result<int> parse_signal(std::string_view flag, std::string_view value) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "cli/format.h"
 
 namespace boxlite::cli {
 
@@ -22,6 +23,13 @@ Result<unsigned> parse_cpus(std::string_view flag, std::string_view value);
 
 /// Whole seconds, zero included.
 Result<std::chrono::seconds> parse_seconds(std::string_view flag, std::string_view value);
+
+/// A number of things, zero included.
+Result<std::size_t> parse_count(std::string_view flag, std::string_view value);
+
+/// A moment in docker's notations: RFC 3339, with or without offset (local time then), fraction and time of day; seconds since
+/// 1970; a span before `now` like "10m" or "1h30m".
+Result<Time> parse_moment(std::string_view flag, const std::string& value, Time now);
 
 /// "TERM", "sigterm", "15".
 Result<int> parse_signal(std::string_view flag, std::string_view value);

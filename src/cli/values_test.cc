@@ -90,5 +90,20 @@ TEST(EnvironmentTest, AVariableWithoutANameIsRefusedWithoutShowingItsValue) {
   EXPECT_FALSE(resolve_environment("--env", {""}));
 }
 
+TEST(ValuesTest, MomentsAreUnderstoodInDockersNotations) {
+  const Time now = *parse_time("2026-11-24T12:00:00Z");
+  const auto moment = [&](const std::string& text) { return rfc3339(*parse_moment("--since", text, now)); };
+  EXPECT_EQ(moment("2026-11-24T05:46:33.25+01:00"), "2026-11-24T04:46:33.250000000Z");
+  EXPECT_EQ(moment("1795499193"), "2026-11-24T05:46:33.000000000Z");
+  EXPECT_EQ(moment("1795499193.5"), "2026-11-24T05:46:33.500000000Z");
+  EXPECT_EQ(moment("1h30m"), "2026-11-24T10:30:00.000000000Z");
+  EXPECT_EQ(moment("90s"), "2026-11-24T11:58:30.000000000Z");
+  for (const char* bad : {"", "m", "10", "1x", "10m5", "-5m", "2026-13-01", "2026-11-24T25:00:00Z", "9999-01-01T00:00:00Z",
+                          "99999999999", "1.", "9999999999999999999s", "0001-01-01T00:00:00Z"}) {
+    const auto result = parse_moment("--since", bad, now);
+    EXPECT_TRUE(std::string_view(bad) == "10" ? result.has_value() : !result.has_value()) << bad;
+  }
+}
+
 }  // namespace
 }  // namespace boxlite::cli

@@ -2,6 +2,7 @@
 
 #include "runtime/box_config.h"
 #include "runtime/box_impl.h"
+#include "runtime/host_usage.h"
 #include "runtime/lease.h"
 #include "runtime/observe.h"
 #include "runtime/output_log.h"
@@ -44,9 +45,26 @@ Result<std::optional<Execution>> Box::start(const StartOptions& options) {
   return start_box(*impl_->context, impl_->id, options);
 }
 
-Result<void> Box::stop(std::chrono::seconds grace) {
+Result<void> Box::stop(std::optional<std::chrono::seconds> grace) {
   TRY_ASSIGN(const BoxRow row, impl_->row());
-  return stop_box(*impl_->context, row, grace);
+  return stop_box(*impl_->context, row, grace, AutoRemoval::kAsConfigured);
+}
+
+Result<void> Box::restart(std::optional<std::chrono::seconds> grace) {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  TRY(stop_box(*impl_->context, row, grace, AutoRemoval::kNotThisTime));
+  TRY(start_box(*impl_->context, impl_->id, {}));
+  return {};
+}
+
+Result<void> Box::rename(const std::string& name) {
+  TRY(validate_name(name));
+  Context& context = *impl_->context;
+  // The operation lock, so that no removal, start or other renaming is half-way.
+  TRY_ASSIGN(const OpLock::Locked locked, OpLock::acquire(context.paths, context.database, impl_->id));
+  if (locked.row.remove_intent) return fail(ErrorCode::kNotFound, "box {} is being removed", locked.row.name);
+  if (locked.row.name == name) return fail(ErrorCode::kInvalidArgument, "box {} has that name already", name);
+  return context.database.rename_box(impl_->id, name);
 }
 
 Result<void> Box::kill(int signal) {
@@ -86,14 +104,32 @@ Result<Execution> Box::attach() {
                  attach_session(impl_->context->paths.box(row.id), {.open_stdin = config.options.open_stdin}));
 }
 
-Result<void> Box::logs(bool follow, const std::function<bool(const LogRecord&)>& sink) const {
+Result<void> Box::logs(const LogOptions& options, const std::function<bool(const LogRecord&)>& sink) const {
   TRY_ASSIGN(const BoxRow row, impl_->row());
   const HomePaths& paths = impl_->context->paths;
   std::optional<UniqueFd> shim;
-  if (follow) {
+  if (options.follow) {
     TRY_ASSIGN(shim, open_lease_holder(paths, row.id));
   }
-  return read_log(paths.output_log(row.id), shim ? std::optional(shim->get()) : std::nullopt, sink);
+  return read_log(paths.output_log(row.id), shim ? std::optional(shim->get()) : std::nullopt, options, sink);
+}
+
+Result<std::vector<BoxProcess>> Box::processes() const {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return explain(*impl_->context, row, list_processes(impl_->context->paths.box(row.id)));
+}
+
+Result<BoxUsage> Box::usage() const {
+  const Context& context = *impl_->context;
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  TRY_ASSIGN(BoxUsage usage, explain(context, row, guest_usage(context.paths.box(row.id))));
+  TRY_ASSIGN(const LeaseState lease, probe_lease(context.paths, row.id));
+  if (!lease.held || !lease.record) return fail(ErrorCode::kInvalidState, "box {} is not running", row.name);
+  const HostUsage host = host_usage(lease.record->pid);
+  usage.host_time_ns = host.time_ns;
+  usage.host_cpu_ns = host.cpu_ns;
+  usage.host_memory_bytes = host.memory_bytes;
+  return usage;
 }
 
 }  // namespace boxlite

@@ -27,15 +27,6 @@ constexpr std::size_t kMaxSecrets = 16 * 1024 * 1024;
 
 bool is_alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
 
-Result<void> validate_name(std::string_view name) {
-  const bool fits = !name.empty() && name.size() <= kMaxName && is_alnum(name.front()) &&
-                    std::ranges::all_of(name, [](char c) { return is_alnum(c) || c == '_' || c == '.' || c == '-'; });
-  if (fits) return {};
-  return fail(ErrorCode::kInvalidArgument,
-              "\"{}\" cannot be a box name: letters, digits, \"_\", \".\" and \"-\", the first a letter or digit, at most {}",
-              name, kMaxName);
-}
-
 Result<void> validate_strings(const std::vector<std::string>& list, std::string_view what) {
   std::size_t total = 0;
   for (const std::string& text : list) {
@@ -127,6 +118,15 @@ std::uint64_t host_memory_mib() {
 }
 
 }  // namespace
+
+Result<void> validate_name(std::string_view name) {
+  const bool fits = !name.empty() && name.size() <= kMaxName && is_alnum(name.front()) &&
+                    std::ranges::all_of(name, [](char c) { return is_alnum(c) || c == '_' || c == '.' || c == '-'; });
+  if (fits) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              "\"{}\" cannot be a box name: letters, digits, \"_\", \".\" and \"-\", the first a letter or digit, at most {}",
+              name, kMaxName);
+}
 
 Result<void> validate_options(const BoxOptions& options) {
   if (options.image.empty()) return fail(ErrorCode::kInvalidArgument, "no image given");

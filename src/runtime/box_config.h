@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -35,6 +36,8 @@ Result<BoxSecrets> read_secrets(const std::string& path);
 /// The main command by docker's rules: `command` replaces CMD and keeps ENTRYPOINT; `entrypoint` replaces ENTRYPOINT and drops
 /// CMD.
 Result<std::vector<std::string>> main_command(const BoxOptions& options, const ImageConfig& image);
+
+Result<void> validate_name(std::string_view name);
 
 /// The image's environment with the option's over it; a name occurs once.
 std::vector<std::string> merge_env(const std::vector<std::string>& image_env, const std::vector<std::string>& env);

@@ -7,6 +7,7 @@
 //     {"call":"stop","grace_ms":10000}             → {"ok":true} at once; once the shim has read it, the stop goes on, whatever
 //                                                    becomes of the caller. A call whose client has gone before is dropped.
 //                                                    A second stop with a shorter grace shortens the first.
+//     with "keep":true                               a box that removes itself does not, this time
 //     {"call":"signal","signal":15}                → {"ok":true}, or {"error":{"code":…,"message":…}}
 // The number is the protocol version: a shim refuses one it does not know with {"error":…}.
 // The peer must be the shim's own user or root (SO_PEERCRED).

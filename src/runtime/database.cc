@@ -217,6 +217,14 @@ Result<BoxRow> Database::begin_start(std::string_view id, const StartIntent& int
   return row;
 }
 
+Result<void> Database::rename_box(std::string_view id, std::string_view name) {
+  return connection_->transaction([&]() -> Result<void> {
+    TRY(refuse_taken_name(name));
+    TRY_ASSIGN(sqlite::Statement statement, connection_->prepare("UPDATE boxes SET name=? WHERE id=?"));
+    return statement.bind(name).bind(id).run();
+  });
+}
+
 Result<void> Database::set_remove_intent(std::string_view id) {
   return connection_->transaction([&]() -> Result<void> {
     TRY_ASSIGN(sqlite::Statement statement, connection_->prepare("UPDATE boxes SET remove_intent=1 WHERE id=?"));

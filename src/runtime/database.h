@@ -64,6 +64,8 @@ class Database {
   /// One transaction: generation + 1, the start intent, and a uid if `want_uid` and there is none yet. Returns the row as it is
   /// now. kNotFound: no such box; kInvalidState: it is being removed.
   Result<BoxRow> begin_start(std::string_view id, const StartIntent& intent, bool want_uid);
+  /// kAlreadyExists, naming the box, when the name is taken.
+  Result<void> rename_box(std::string_view id, std::string_view name);
   Result<void> set_remove_intent(std::string_view id);
   Result<void> delete_box(std::string_view id);
 

@@ -5,8 +5,10 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <deque>
 #include <span>
 
 #include "base/sys.h"
@@ -162,37 +164,63 @@ class DirectoryWatch {
   UniqueFd fd_;
 };
 
+using Sink = std::function<bool(const LogRecord&)>;
+
+/// The last lines of what is given to it. A line that has not ended counts as one.
+class Tail {
+ public:
+  explicit Tail(std::size_t lines) : lines_(lines) {}
+
+  void add(const LogRecord& record) {
+    records_.push_back(record);
+    if (ends_line(record)) ++whole_;
+    while (!records_.empty() && whole_ + open_lines() > lines_) {
+      whole_ -= ends_line(records_.front()) ? 1 : 0;
+      records_.pop_front();
+    }
+  }
+
+  bool give(const Sink& sink) const { return std::ranges::all_of(records_, sink); }
+
+ private:
+  static bool ends_line(const LogRecord& record) { return record.data.ends_with('\n'); }
+  std::size_t open_lines() const { return records_.empty() || ends_line(records_.back()) ? 0 : 1; }
+
+  std::size_t lines_;
+  std::size_t whole_ = 0;
+  std::deque<LogRecord> records_;  // the log is bounded, and so is this
+};
+
 /// A reader that keeps its place over rotations.
 class LogReader {
  public:
-  LogReader(std::string path, const std::function<bool(const LogRecord&)>& sink) : path_(std::move(path)), sink_(sink) {}
+  explicit LogReader(std::string path) : path_(std::move(path)) {}
 
   /// All that is there now and was not read before. false: the sink wants no more.
-  Result<bool> drain() {
+  Result<bool> drain(const Sink& sink) {
     // Opened before the file we are in is read: if that has been replaced by now, it grows no more and is read to its very end.
     TRY_ASSIGN(Generation now, open_generation(path_));
     bool in_older = false;
     if (place_) {
-      TRY_ASSIGN(const bool more, place_.drain(sink_));
+      TRY_ASSIGN(const bool more, place_.drain(sink));
       if (!more) return false;
       if (now.current && place_.same_file(now.current)) return true;
       in_older = now.older && place_.same_file(now.older);
     }
     if (now.older && !in_older) {
-      TRY_ASSIGN(const bool more, go_to(std::move(now.older)));
+      TRY_ASSIGN(const bool more, go_to(std::move(now.older), sink));
       if (!more) return false;
     }
-    return now.current ? go_to(std::move(now.current)) : true;
+    return now.current ? go_to(std::move(now.current), sink) : true;
   }
 
  private:
-  Result<bool> go_to(RecordReader next) {
+  Result<bool> go_to(RecordReader next, const Sink& sink) {
     place_ = std::move(next);
-    return place_.drain(sink_);
+    return place_.drain(sink);
   }
 
   std::string path_;
-  const std::function<bool(const LogRecord&)>& sink_;
   RecordReader place_;
 };
 
@@ -233,20 +261,31 @@ Result<void> OutputLogWriter::write(std::string_view records) {
   return {};
 }
 
-Result<void> read_log(const std::string& path, std::optional<int> follow, const std::function<bool(const LogRecord&)>& sink) {
-  LogReader reader(path, sink);
-  if (!follow) {
-    TRY(reader.drain());
-    return {};
+Result<void> read_log(const std::string& path, std::optional<int> follow, const LogOptions& options, const Sink& sink) {
+  // Times of one width and zone: the order of the texts is the order of the times.
+  const auto wanted = [&](const LogRecord& record) {
+    return (options.since.empty() || record.time >= options.since) && (options.until.empty() || record.time <= options.until);
+  };
+  const Sink wanted_only = [&](const LogRecord& record) { return !wanted(record) || sink(record); };
+  LogReader reader(path);
+  std::optional<DirectoryWatch> watch;
+  if (follow) {
+    const auto slash = path.rfind('/');
+    // Watched before the first read, so that nothing written after it goes unseen.
+    TRY_ASSIGN(watch, DirectoryWatch::begin(slash == std::string::npos ? "." : path.substr(0, slash + 1)));
   }
-  const auto slash = path.rfind('/');
-  // Watched before the first read, so that nothing written after it goes unseen.
-  TRY_ASSIGN(DirectoryWatch watch, DirectoryWatch::begin(slash == std::string::npos ? "." : path.substr(0, slash + 1)));
-  bool ended = false;
-  for (;;) {
-    TRY_ASSIGN(const bool more, reader.drain());
+  if (options.tail) {
+    Tail tail(*options.tail);
+    TRY(reader.drain([&](const LogRecord& record) {
+      if (wanted(record)) tail.add(record);
+      return true;
+    }));
+    if (!tail.give(sink)) return {};
+  }
+  for (bool ended = !follow;;) {
+    TRY_ASSIGN(const bool more, reader.drain(wanted_only));
     if (!more || ended) return {};
-    TRY_ASSIGN(ended, watch.wait(*follow));
+    TRY_ASSIGN(ended, watch->wait(*follow));
   }
 }
 

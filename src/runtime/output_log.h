@@ -52,6 +52,8 @@ class OutputLogWriter {
 /// Gives the kept records to `sink`, oldest first, until it returns false. A log that does not exist is empty.
 /// With `follow`, a pidfd of the writing process, goes on as records are added, over any number of rotations, and returns when
 /// that process has ended and all it wrote has been given. Waits by inotify, never polls.
-Result<void> read_log(const std::string& path, std::optional<int> follow, const std::function<bool(const LogRecord&)>& sink);
+/// `options.tail` counts lines of both streams, of what is there at the beginning; `options.follow` is not looked at.
+Result<void> read_log(const std::string& path, std::optional<int> follow, const LogOptions& options,
+                      const std::function<bool(const LogRecord&)>& sink);
 
 }  // namespace boxlite

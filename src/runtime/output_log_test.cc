@@ -24,7 +24,7 @@ class OutputLogTest : public ::testing::Test {
   OutputLogWriter writer(std::uint64_t limit = kLarge) { return *OutputLogWriter::open(path_, limit); }
   std::vector<LogRecord> read() {
     std::vector<LogRecord> records;
-    const auto result = read_log(path_, std::nullopt, [&](const LogRecord& record) {
+    const auto result = read_log(path_, std::nullopt, {}, [&](const LogRecord& record) {
       records.push_back(record);
       return true;
     });
@@ -154,13 +154,36 @@ TEST_F(OutputLogTest, TheOlderFileAloneIsRead) {
   EXPECT_EQ(read_text(), "older\n");
 }
 
+TEST_F(OutputLogTest, TheTailIsTheLastLinesOfBothStreamsAndAnUnendedOneCounts) {
+  auto log = writer();
+  ASSERT_TRUE(log.append(OutputStream::kStdout, "one\ntwo\n"));
+  ASSERT_TRUE(log.append(OutputStream::kStderr, "three\n"));
+  ASSERT_TRUE(log.append(OutputStream::kStdout, std::string(kMaxLogText + 5, 'x') + "\nhalf"));
+  const auto tail = [&](std::size_t lines) {
+    std::string text;
+    LogOptions options;
+    options.tail = lines;
+    EXPECT_TRUE(read_log(path_, std::nullopt, options, [&](const LogRecord& record) {
+      text += record.data;
+      return true;
+    }));
+    return text;
+  };
+  const std::string long_line = std::string(kMaxLogText + 5, 'x') + "\n";
+  EXPECT_EQ(tail(0), "");
+  EXPECT_EQ(tail(1), "half");
+  EXPECT_EQ(tail(2), long_line + "half");
+  EXPECT_EQ(tail(3), "three\n" + long_line + "half");
+  EXPECT_EQ(tail(100), "one\ntwo\nthree\n" + long_line + "half");
+}
+
 TEST_F(OutputLogTest, ASinkThatWantsNoMoreEndsTheReading) {
   auto log = writer(2000);
   for (int i = 0; i < 100; ++i) ASSERT_TRUE(log.append(OutputStream::kStdout, "x\n"));
   Child child;
   for (const auto follow : {std::optional<int>(), std::optional(child.pidfd())}) {
     int count = 0;
-    ASSERT_TRUE(read_log(path_, follow, [&](const LogRecord&) { return ++count < 3; }));
+    ASSERT_TRUE(read_log(path_, follow, {}, [&](const LogRecord&) { return ++count < 3; }));
     EXPECT_EQ(count, 3);
   }
 }
@@ -170,7 +193,7 @@ class Follower {
  public:
   Follower(const std::string& path, int pidfd)
       : thread_([this, path, pidfd] {
-          result_ = read_log(path, pidfd, [this](const LogRecord& record) {
+          result_ = read_log(path, pidfd, {}, [this](const LogRecord& record) {
             const std::lock_guard lock(mutex_);
             text_ += record.data;
             changed_.notify_all();
@@ -248,7 +271,7 @@ TEST_F(OutputLogTest, AFollowerThatFallsBehindGoesOnWithTheOldestThatIsKept) {
   std::vector<std::string> lines;
   std::unique_lock hold(gate);
   std::thread reader([&] {
-    ASSERT_TRUE(read_log(path_, child.pidfd(), [&](const LogRecord& record) {
+    ASSERT_TRUE(read_log(path_, child.pidfd(), {}, [&](const LogRecord& record) {
       const std::lock_guard lock(gate);
       lines.push_back(record.data);
       return true;

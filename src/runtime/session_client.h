@@ -31,6 +31,10 @@ Result<proto::Reply> agent_call(const std::string& box_directory, const proto::C
 /// after the reply is read.
 Result<proto::Reply> agent_call(int socket, const proto::Call& call, std::chrono::milliseconds timeout = kAgentTimeout);
 
+/// The container's processes, and what it has used, checked and made printable.
+Result<std::vector<BoxProcess>> list_processes(const std::string& box_directory);
+Result<BoxUsage> guest_usage(const std::string& box_directory);
+
 /// A command as the agent is told it.
 proto::Process to_process(const ExecOptions& options);
 

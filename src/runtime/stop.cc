@@ -14,6 +14,7 @@
 
 #include "base/process.h"
 #include "base/sys.h"
+#include "runtime/box_config.h"
 #include "runtime/control.h"
 #include "runtime/exit_record.h"
 #include "runtime/lease.h"
@@ -40,9 +41,11 @@ bool answers(const Context& context, const BoxRow& row) {
 }
 
 // Asks until the shim has taken the request, has ended, or the deadline has passed. True: it has ended.
-Result<bool> request_stop(const Context& context, const BoxRow& row, std::chrono::seconds grace, int shim,
+Result<bool> request_stop(const Context& context, const BoxRow& row, std::chrono::seconds grace, AutoRemoval removal, int shim,
                           Clock::time_point deadline) {
-  const Json call = {{"call", "stop"}, {"grace_ms", std::chrono::duration_cast<milliseconds>(grace).count()}};
+  const Json call = {{"call", "stop"},
+                     {"grace_ms", std::chrono::duration_cast<milliseconds>(grace).count()},
+                     {"keep", removal == AutoRemoval::kNotThisTime}};
   while (Clock::now() < deadline) {
     const auto asked = control_call(context.paths.box(row.id), call, std::min<milliseconds>(kAnswerTimeout, until(deadline)));
     if (asked) return false;
@@ -141,11 +144,13 @@ Result<int> exit_code_now(const BoxRow& row, const DerivedStatus& derived) {
 
 }  // namespace
 
-Result<void> stop_box(Context& context, const BoxRow& row, std::chrono::seconds grace) {
+Result<void> stop_box(Context& context, const BoxRow& row, std::optional<std::chrono::seconds> asked, AutoRemoval removal) {
   TRY_ASSIGN(const std::optional<UniqueFd> shim, open_lease_holder(context.paths, row.id));
   if (!shim) return {};
+  TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
+  const auto grace = asked.value_or(std::chrono::seconds(config.options.stop_seconds.value_or(kDefaultStopSeconds)));
   const auto deadline = Clock::now() + grace + kSlack;
-  TRY_ASSIGN(bool ended, request_stop(context, row, grace, shim->get(), deadline));
+  TRY_ASSIGN(bool ended, request_stop(context, row, grace, removal, shim->get(), deadline));
   if (!ended) {
     TRY_ASSIGN(ended, await_stop(context, row, shim->get(), deadline));
   }

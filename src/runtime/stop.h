@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -9,8 +10,13 @@
 
 namespace boxlite {
 
+enum class AutoRemoval {
+  kAsConfigured,
+  kNotThisTime,  // the box stays, for a restart
+};
+
 /// As Box::stop().
-Result<void> stop_box(Context& context, const BoxRow& row, std::chrono::seconds grace);
+Result<void> stop_box(Context& context, const BoxRow& row, std::optional<std::chrono::seconds> grace, AutoRemoval removal);
 
 /// As Box::kill().
 Result<void> signal_box(const Context& context, const BoxRow& row, int signal);

@@ -102,6 +102,9 @@ void Shim::on_control(const Json& call, const Answer& answer) {
   if (*kind == "stop") {
     const auto grace = json_get<std::uint64_t>(call, "grace_ms", what);
     if (!grace) return answer(error_answer(grace.error()));
+    const auto keep = json_get_or<bool>(call, "keep", what, false);
+    if (!keep) return answer(error_answer(keep.error()));
+    if (*keep) config_.box.options.auto_remove = false;
     request_stop(std::chrono::milliseconds(std::min<std::uint64_t>(*grace, std::uint64_t{kMaxGrace.count()})), "");
     return answer({{"ok", true}});
   }

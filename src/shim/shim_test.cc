@@ -203,7 +203,7 @@ class ShimTest : public ::testing::Test {
 
   std::string output() const {
     std::string text;
-    EXPECT_TRUE(read_log(paths_.output_log(kId), std::nullopt, [&](const LogRecord& record) {
+    EXPECT_TRUE(read_log(paths_.output_log(kId), std::nullopt, {}, [&](const LogRecord& record) {
       text += record.data;
       return true;
     }));

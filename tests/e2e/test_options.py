@@ -1,5 +1,6 @@
 """The options of `run` and `create`: seen in the box with docker's meaning, stored, kept over stop and start, shown by inspect."""
 
+import json
 import os
 import signal
 
@@ -205,3 +206,39 @@ def test_a_bad_value_is_refused_by_flag_and_value_before_anything_is_made(boxlit
         name = {"-h": "--hostname"}.get(flag, flag)
         assert f"{name} " in message and (value.split(":")[0] or '""') in message, message
         assert not os.path.exists(boxlite.home)
+# --- cidfile
+
+def test_the_id_is_written_to_the_cidfile_and_one_that_is_there_is_refused(boxlite, demo):
+    path = os.path.join(boxlite.directory, "cid")
+    box = boxlite.ok("create", "--cidfile", path, demo, "true").strip()
+    with open(path) as file:
+        assert file.read() == box
+    boxlite.refused("create", "--cidfile", path, demo, "true", mentions=[path, "exists"])
+    assert len(boxlite.list()) == 1
+    os.unlink(path)
+    boxlite.refused("create", "--cidfile", path, IMAGE, mentions="never-looked-at")
+    assert not os.path.exists(path), "a creation that failed leaves no file"
+    boxlite.refused("create", "--cidfile", "/no/such/dir/cid", demo, mentions="/no/such/dir/cid")
+
+
+# --- ls --filter
+
+def test_ls_filters_by_label_name_id_and_status(boxlite, labelled):
+    ids = {name: boxlite.ok("create", "--name", name, *flags, labelled, "true").strip() for name, flags in (
+        ("web-1", ["-l", "team=red", "-l", "tier=front"]), ("web-2", ["-l", "team=blue"]), ("db", ["-l", "team=red", "-l", "bare"]))}
+    boxlite.ok("start", "db")
+    boxlite.ok("wait", "db")
+
+    def names(*filters):
+        return {box["name"] for box in json.loads(boxlite.ok("ls", "-a", "--format", "json", *(x for f in filters for x in ("--filter", f))))}
+
+    assert names("label=team=red") == {"web-1", "db"}
+    assert names("label=team=red", "label=tier") == {"web-1"}, "labels are all wanted"
+    assert names("label=purpose=test") == {"web-1", "web-2", "db"} and names("label=bare=") == {"db"}, "the image's labels count"
+    assert names("label=team=green") == names("label=absent") == set()
+    assert names("name=web") == {"web-1", "web-2"} and names("name=web-1", "name=db") == {"web-1", "db"}
+    assert names(f"id={ids['db'][:6]}") == {"db"} or ids["db"][:6] in (ids["web-1"][:6], ids["web-2"][:6])
+    assert names("status=created", "label=team=red") == {"web-1"} and names("status=exited") == names("status=stopped") == {"db"}
+    assert boxlite.ok("ls", "-q") == "" and boxlite.ok("ls", "-q", "-f", "status=exited").strip() == ids["db"]
+    for bad in ("color=red", "label", "label=", "status=gone", "", "name="):
+        boxlite.refused("ls", "--filter", bad, mentions=["--filter", bad or '""'])
