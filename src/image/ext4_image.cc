@@ -85,10 +85,13 @@ void set_size(ext2_inode_large& inode, std::uint64_t size) {
   inode.i_size_high = static_cast<std::uint32_t>(size >> 32);
 }
 
+bool is_acl(std::string_view xattr) { return xattr == "system.posix_acl_access" || xattr == "system.posix_acl_default"; }
+
 // The kernel knows attributes by a number for their prefix; others it could not name, and no container engine keeps them.
 bool is_storable(std::string_view xattr) {
-  return xattr.starts_with("user.") || xattr.starts_with("security.") || xattr.starts_with("trusted.") ||
-         xattr == "system.posix_acl_access" || xattr == "system.posix_acl_default";
+  const auto of_class = [&](std::string_view prefix) { return xattr.starts_with(prefix) && xattr.size() > prefix.size(); };
+  if (xattr.starts_with("trusted.overlay.")) return false;  // overlayfs' own notes, of where the layer was made
+  return of_class("user.") || of_class("security.") || of_class("trusted.") || is_acl(xattr);
 }
 
 void fill_parameters(ext2_super_block& parameters, const Ext4Image::Options& options) {
@@ -226,7 +229,13 @@ Result<void> Ext4Image::Impl::put_xattrs(std::uint32_t number, const LayerEntry&
   TRY_EXT2(ext2fs_xattrs_open(fs, number, &handle), "write to");
   errcode_t code = ext2fs_xattrs_read(handle);
   for (const auto& [name, value] : entry.xattrs) {
-    if (code == 0 && is_storable(name)) code = ext2fs_xattr_set(handle, name.c_str(), value.data(), value.size());
+    if (code != 0 || !is_storable(name)) continue;
+    code = ext2fs_xattr_set(handle, name.c_str(), value.data(), value.size());
+    // It is parsed there, being stored in another form.
+    if (is_acl(name) && (code == EINVAL || code == ENOMEM)) {
+      ext2fs_xattrs_close(&handle);
+      return fail(ErrorCode::kCorrupt, "{}: a file's attribute {} is damaged", what, name);
+    }
   }
   ext2fs_xattrs_close(&handle);
   if (code == EXT2_ET_EA_NO_SPACE) {

@@ -3,6 +3,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include "base/sys.h"
 #include "base/unique_fd.h"
 #include "image/sha256.h"
+#include "image/zstd_stream.h"
 
 namespace boxlite::image {
 namespace {
@@ -20,6 +22,12 @@ constexpr std::size_t kReadBlock = 64 * 1024;
 constexpr std::uint64_t kMaxFileSize = (std::uint64_t{1} << 44) - 4096;  // ext4 with 4 KiB blocks
 constexpr std::size_t kMaxPath = 4096;
 constexpr std::size_t kMaxXattrs = 128;
+constexpr std::size_t kMaxXattrName = 255;  // as the kernel: XATTR_NAME_MAX; ext4 has one byte for it
+// Of one entry, long names, attributes and maps of sparse files included; libarchive keeps all of it in memory.
+constexpr std::uint64_t kMaxHeader = 1024 * 1024;
+// Real layers reach 20; a file of zeros of this size is let through, more is a bomb.
+constexpr std::uint64_t kUnpackedWhateverTheRatio = std::uint64_t{1} << 30;
+constexpr std::uint64_t kMaxRatio = 200;
 
 struct FreeArchive {
   void operator()(archive* a) const { archive_read_free(a); }
@@ -28,22 +36,23 @@ using ArchivePtr = std::unique_ptr<archive, FreeArchive>;
 
 std::string text(const char* value) { return value == nullptr ? std::string() : std::string(value); }
 
-Result<void> append_decompression(archive* outer, int fd, const std::string& what) {
+enum class Packing { kNone, kGzip, kZstd };
+
+Result<Packing> packing_of(int fd, const std::string& what) {
   std::array<std::byte, 4> magic = {};
   TRY_ASSIGN(const std::size_t count, sys::read_full(fd, magic));
   if (::lseek(fd, 0, SEEK_SET) < 0) return fail_errno("{}: seek", what);
-  const auto is = [&](std::initializer_list<unsigned> bytes) {
-    std::size_t i = 0;
-    for (const unsigned b : bytes) {
-      if (i >= count || std::to_integer<unsigned>(magic.at(i++)) != b) return false;
-    }
-    return true;
-  };
-  int status = ARCHIVE_OK;
-  if (is({0x1f, 0x8b})) status = archive_read_append_filter(outer, ARCHIVE_FILTER_GZIP);
-  if (is({0x28, 0xb5, 0x2f, 0xfd})) status = archive_read_append_filter(outer, ARCHIVE_FILTER_ZSTD);
-  if (status != ARCHIVE_OK) return fail(ErrorCode::kUnsupported, "{}: {}", what, text(archive_error_string(outer)));
-  return {};
+  const std::string_view begin(reinterpret_cast<const char*>(magic.data()), count);
+  if (begin.starts_with("\x1f\x8b")) return Packing::kGzip;
+  if (begin == "\x28\xb5\x2f\xfd") return Packing::kZstd;
+  return Packing::kNone;
+}
+
+// What libarchive warns of and still hands on as it is. Of anything else it has only understood a part.
+bool is_harmless(std::string_view warning) {
+  const bool other_character_set = warning.find("can't be converted") != std::string_view::npos;
+  const bool access_control_list = warning.find("ACL") != std::string_view::npos;  // kept by nobody in an image
+  return other_character_set || access_control_list;
 }
 
 std::optional<FileType> type_of(archive_entry* raw) {
@@ -73,22 +82,39 @@ struct LayerReader::Impl {
   std::uint64_t* budget;
   JobMonitor* monitor;
   UniqueFd fd;
-  ArchivePtr outer;
+  std::uint64_t packed_size = 0;
+  ArchivePtr outer;                // for gzip and for what is not compressed
+  std::optional<ZstdStream> zstd;  // instead of it
   ArchivePtr inner;
   Sha256 hash = {};
-  std::optional<Error> error = {};  // of the callback, which cannot return one
-  bool stream_ended = false;        // libarchive may not be asked again after either end
+  std::uint64_t unpacked = 0;
+  std::optional<std::uint64_t> header_room = {};  // while libarchive reads one: what it may still take
+  std::optional<Error> error = {};                // of the callback, which cannot return one
+  bool stream_ended = false;                      // libarchive may not be asked again after either end
   bool archive_ended = false;
+  bool in_entry = false;
 
   std::unexpected<Error> broken(archive* a) {
     if (error) return std::unexpected(*error);
     return fail(ErrorCode::kCorrupt, "{} is damaged: {}", what, text(archive_error_string(a)));
   }
 
-  // The next piece of the uncompressed stream; empty at its end. Valid until the next call.
-  Result<std::span<const std::byte>> pull() {
-    TRY(monitor->check());
-    if (stream_ended) return std::span<const std::byte>();
+  Result<void> open_outer(bool gzip) {
+    archive* a = outer.get();
+    if (gzip && archive_read_append_filter(a, ARCHIVE_FILTER_GZIP) != ARCHIVE_OK) return broken(a);
+    archive_read_support_format_raw(a);
+    archive_read_support_format_empty(a);
+    if (archive_read_open_fd(a, fd.get(), kReadBlock) != ARCHIVE_OK) return broken(a);
+    archive_entry* raw = nullptr;
+    const int status = archive_read_next_header(a, &raw);
+    if (status != ARCHIVE_OK && status != ARCHIVE_EOF) return broken(a);
+    stream_ended = status == ARCHIVE_EOF;
+    return {};
+  }
+
+  // Empty at the end of the stream.
+  Result<std::span<const std::byte>> decompress() {
+    if (zstd) return zstd->next();
     const void* data = nullptr;
     std::size_t size = 0;
     la_int64_t offset = 0;
@@ -96,14 +122,29 @@ struct LayerReader::Impl {
     do {
       status = archive_read_data_block(outer.get(), &data, &size, &offset);
     } while (status == ARCHIVE_OK && size == 0);
-    if (status == ARCHIVE_EOF) {
-      stream_ended = true;
-      return std::span<const std::byte>();
-    }
+    if (status == ARCHIVE_EOF) return std::span<const std::byte>();
     if (status != ARCHIVE_OK) return broken(outer.get());
-    if (size > *budget) return fail(ErrorCode::kResourceExhausted, "{}: the image unpacks to more than is allowed", what);
-    *budget -= size;
-    const std::span<const std::byte> bytes(static_cast<const std::byte*>(data), size);
+    return std::span<const std::byte>(static_cast<const std::byte*>(data), size);
+  }
+
+  // The next piece of the uncompressed stream; empty at its end. Valid until the next call.
+  Result<std::span<const std::byte>> pull() {
+    TRY(monitor->check());
+    if (stream_ended) return std::span<const std::byte>();
+    TRY_ASSIGN(const std::span<const std::byte> bytes, decompress());
+    stream_ended = bytes.empty();
+    if (bytes.size() > *budget) {
+      return fail(ErrorCode::kResourceExhausted, "{}: the image unpacks to more than is allowed", what);
+    }
+    *budget -= bytes.size();
+    unpacked += bytes.size();
+    if (unpacked > kUnpackedWhateverTheRatio && unpacked / kMaxRatio > packed_size) {
+      return fail(ErrorCode::kResourceExhausted, "{} unpacks to more than {} times its size", what, kMaxRatio);
+    }
+    if (header_room && bytes.size() > *header_room) {
+      return fail(ErrorCode::kCorrupt, "{} is damaged: one entry's headers are larger than {} KiB", what, kMaxHeader / 1024);
+    }
+    if (header_room) *header_room -= bytes.size();
     hash.update(bytes);
     return bytes;
   }
@@ -128,23 +169,22 @@ LayerReader::~LayerReader() = default;
 Result<LayerReader> LayerReader::open(const std::string& path, const std::string& what, std::uint64_t& budget,
                                       JobMonitor& monitor) {
   TRY_ASSIGN(UniqueFd fd, sys::open(path, O_RDONLY | O_NOFOLLOW));
+  TRY_ASSIGN(const struct stat status, sys::fstat(fd.get()));
+  TRY_ASSIGN(const Packing packing, packing_of(fd.get(), what));
   std::unique_ptr<Impl> impl(new Impl{.what = what,
                                       .budget = &budget,
                                       .monitor = &monitor,
                                       .fd = std::move(fd),
+                                      .packed_size = static_cast<std::uint64_t>(status.st_size),
                                       .outer = ArchivePtr(archive_read_new()),
+                                      .zstd = {},
                                       .inner = ArchivePtr(archive_read_new())});
-  archive* outer = impl->outer.get();
+  if (packing == Packing::kZstd) {
+    TRY_ASSIGN(impl->zstd, ZstdStream::open(impl->fd.get(), what));
+  } else {
+    TRY(impl->open_outer(packing == Packing::kGzip));
+  }
   archive* inner = impl->inner.get();
-  TRY(append_decompression(outer, impl->fd.get(), what));
-  archive_read_support_format_raw(outer);
-  archive_read_support_format_empty(outer);
-  if (archive_read_open_fd(outer, impl->fd.get(), kReadBlock) != ARCHIVE_OK) return impl->broken(outer);
-  archive_entry* raw = nullptr;
-  const int status = archive_read_next_header(outer, &raw);
-  if (status != ARCHIVE_OK && status != ARCHIVE_EOF) return impl->broken(outer);
-  impl->stream_ended = status == ARCHIVE_EOF;
-
   archive_read_support_format_tar(inner);
   archive_read_support_format_empty(inner);
   if (archive_read_open(inner, impl.get(), nullptr, Impl::read_callback, nullptr) != ARCHIVE_OK) return impl->broken(inner);
@@ -153,14 +193,20 @@ Result<LayerReader> LayerReader::open(const std::string& path, const std::string
 
 Result<bool> LayerReader::next(LayerEntry& entry) {
   if (impl_->archive_ended) return false;
+  archive* inner = impl_->inner.get();
+  // The content of the entry before is skipped first: what is read after it counts as this one's headers.
+  if (impl_->in_entry && archive_read_data_skip(inner) < ARCHIVE_WARN) return impl_->broken(inner);
   archive_entry* raw = nullptr;
-  const int status = archive_read_next_header(impl_->inner.get(), &raw);
+  impl_->header_room = kMaxHeader;
+  const int status = archive_read_next_header(inner, &raw);
+  impl_->header_room.reset();
+  impl_->in_entry = status == ARCHIVE_OK || status == ARCHIVE_WARN;
   if (status == ARCHIVE_EOF) {
     impl_->archive_ended = true;
     return false;
   }
-  // ARCHIVE_WARN: a name that is not in the locale's character set, which is handed on as it is.
-  if (status != ARCHIVE_OK && status != ARCHIVE_WARN) return impl_->broken(impl_->inner.get());
+  if (!impl_->in_entry) return impl_->broken(inner);
+  if (status == ARCHIVE_WARN && !is_harmless(text(archive_error_string(inner)))) return impl_->broken(inner);
 
   entry = LayerEntry();
   entry.path = text(archive_entry_pathname(raw));
@@ -201,6 +247,7 @@ Result<bool> LayerReader::next(LayerEntry& entry) {
     // Some writers store each attribute twice, in two dialects (SCHILY.xattr, LIBARCHIVE.xattr).
     std::string key = text(name);
     if (std::ranges::find(entry.xattrs, key, &std::pair<std::string, std::string>::first) != entry.xattrs.end()) continue;
+    if (key.size() > kMaxXattrName) return bad("has an extended attribute with a name that is too long");
     entry.xattrs.emplace_back(std::move(key), std::string(static_cast<const char*>(value), size));
   }
   return true;

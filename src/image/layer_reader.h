@@ -1,9 +1,10 @@
 // Reads one layer: a tar stream (ustar, pax, GNU), plain or compressed by gzip or zstd.
 //
-// Two libarchive readers in a row: the outer one only undoes the compression, which is chosen by the first bytes (what a media
-// type says is often wrong); the inner one reads tar and nothing else. Between them every uncompressed byte is counted against a
-// limit shared by all layers of the image, so a bomb ends early, and hashed for the diff_id. No locale is set in this program:
-// libarchive then hands file names on as the bytes they are.
+// Two readers in a row: the outer one only undoes the compression (libarchive, or ZstdStream), which is chosen by the first bytes
+// (what a media type says is often wrong); the inner one, libarchive, reads tar and nothing else. Between them every uncompressed
+// byte is counted against a limit shared by all layers of the image, and against the layer's own size, so a bomb ends early; and
+// hashed for the diff_id. What the headers of one entry may take is bounded, since libarchive keeps them in memory. No locale is
+// set in this program: libarchive then hands file names on as the bytes they are.
 #pragma once
 
 #include <cstddef>

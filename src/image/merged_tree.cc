@@ -113,7 +113,7 @@ Result<void> MergedTree::apply_whiteout(const Names& parents, std::string_view n
   TRY_ASSIGN(Node * directory, find_directory(parents, false, entry));
   if (directory == nullptr) return {};
   if (name == kOpaque) {
-    std::erase_if(directory->children, [&](auto& item) { return prune_lower(*item.second); });
+    (void)prune_lower(*directory);
     return {};
   }
   const auto it = directory->children.find(hidden);
@@ -121,9 +121,11 @@ Result<void> MergedTree::apply_whiteout(const Names& parents, std::string_view n
   return {};
 }
 
-// True when nothing of the current layer is in it, so that it goes.
+// True when nothing of the current layer is in it, so that it goes. Once per layer and node: all that comes later is of this
+// layer, and a layer of nothing but whiteouts of one large directory would take for ever.
 bool MergedTree::prune_lower(Node& node) const {
-  std::erase_if(node.children, [&](auto& item) { return prune_lower(*item.second); });
+  if (node.pruned != layer_) std::erase_if(node.children, [&](auto& item) { return prune_lower(*item.second); });
+  node.pruned = layer_;
   return node.layer != layer_ && node.children.empty();
 }
 

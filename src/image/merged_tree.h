@@ -37,6 +37,7 @@ struct Node {
   Node* parent = nullptr;   // nullptr: the root
   std::uint32_t layer = 0;  // that wrote this name last
   std::uint32_t depth = 0;
+  std::uint32_t pruned = 0;  // the last layer of which a whiteout has removed all that is older below
   std::map<std::string, std::unique_ptr<Node>, std::less<>> children;  // of a directory
 
   bool is_directory() const { return inode->entry.type == FileType::kDirectory; }

@@ -3,7 +3,7 @@
 //
 //   tree_facts DIRECTORY
 //
-// Tab-separated: path, type, mode, owner, group, links, inode, device, seconds, nanoseconds, size, content hash (FNV-1a), link
+// Tab-separated: path, type, mode, owner, group, links, inode, device, seconds, nanoseconds, size, content hash, link
 // target, extended attributes (name=value, ...). Bytes that are not plain are %XX. Other file systems are named ("mount") and not
 // entered. Of directories neither links nor size are told: they are the file system's affair.
 #include <dirent.h>
@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,14 +42,26 @@ std::string plain(std::string_view bytes) {
   return text;
 }
 
+// FNV-1a, eight bytes at a time: in an emulated VM one at a time would take minutes.
 std::uint64_t hash_content(int fd, const std::string& path) {
   std::uint64_t hash = 0xcbf29ce484222325;
-  std::vector<unsigned char> buffer(std::size_t{256} * 1024);
+  std::vector<char> buffer(std::size_t{256} * 1024);
   for (;;) {
-    const ssize_t count = ::read(fd, buffer.data(), buffer.size());
-    if (count < 0) give_up(path);
-    if (count == 0) return hash;
-    for (ssize_t i = 0; i < count; ++i) hash = (hash ^ buffer[static_cast<std::size_t>(i)]) * 0x100000001b3;
+    std::size_t filled = 0;
+    while (filled < buffer.size()) {
+      const ssize_t count = ::read(fd, buffer.data() + filled, buffer.size() - filled);
+      if (count < 0) give_up(path);
+      if (count == 0) break;
+      filled += static_cast<std::size_t>(count);
+    }
+    if (filled == 0) return hash;
+    std::fill(buffer.begin() + static_cast<std::ptrdiff_t>(filled), buffer.end(), '\0');
+    for (std::size_t at = 0; at < filled; at += sizeof(std::uint64_t)) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, buffer.data() + at, sizeof word);
+      hash = (hash ^ word) * 0x100000001b3;
+      hash ^= hash >> 29;
+    }
   }
 }
 
