@@ -1,4 +1,6 @@
 // boxlite kill: a signal to the main command.
+#include <csignal>
+
 #include "cli/each_box.h"
 #include "cli/output.h"
 #include "cli/values.h"
@@ -17,6 +19,8 @@ Result<int> verb_kill(Invocation& invocation) {
   TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
   return for_each_box(runtime, *operands, [signal](Box& box, const std::string& reference) -> Result<void> {
     TRY(box.kill(signal));
+    if (signal == SIGKILL)
+      (void)box.wait();  // as docker: after it the box can be removed or started. How it ended is not kill's news
     return print(reference + "\n");
   });
 }

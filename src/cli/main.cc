@@ -73,13 +73,21 @@ Result<int> run_verb(const std::string& name, Invocation& invocation) {
   return fail(ErrorCode::kInvalidArgument, "unknown command {}; {}", name.empty() ? "\"\"" : name, hint);
 }
 
+// "help VERB" is "VERB --help", "help" is "--help".
+std::vector<std::string> spell_out_help(const std::vector<std::string>& arguments) {
+  if (arguments.empty()) return {"--help"};
+  if (arguments.front() != "help") return arguments;
+  if (arguments.size() == 1) return {"--help"};
+  return {arguments[1], "--help"};
+}
+
 Result<int> run_command_line(const std::vector<std::string>& arguments) {
   Invocation invocation;
   FlagSet flags(invocation, "", "[OPTIONS] COMMAND [ARG...]", "Run container images, each in a small virtual machine of its own");
   bool version = false;
   flags.flag("-v,--version", version, "Print the version");
   flags.footer(verbs_help());
-  TRY_ASSIGN(const auto operands, flags.parse(arguments, Operands::kEndFlags));
+  TRY_ASSIGN(const auto operands, flags.parse(spell_out_help(arguments), Operands::kEndFlags));
   if (!operands) return 0;
   if (version) return verb_version(invocation);
   if (operands->empty()) return flags.usage_error("no COMMAND was given; boxlite --help lists them");

@@ -1,6 +1,7 @@
 #include "image/reference.h"
 
 #include <algorithm>
+#include <filesystem>
 
 namespace boxlite::image {
 namespace {
@@ -89,7 +90,12 @@ Result<Reference> parse_layout(std::string_view text) {
   if (rest.empty() || rest.find('\0') != std::string_view::npos) {
     return fail(ErrorCode::kInvalidArgument, "image \"{}\" names no directory (oci:DIR or oci:DIR:TAG)", text);
   }
-  layout.directory = rest;
+  // Stored, and asked for again from elsewhere: the name must not depend on where it was typed.
+  std::error_code error;
+  std::string directory = std::filesystem::absolute(rest, error).lexically_normal().string();
+  if (error) return fail(ErrorCode::kInvalidArgument, "image \"{}\": {}", text, error.message());
+  while (directory.size() > 1 && directory.back() == '/') directory.pop_back();
+  layout.directory = std::move(directory);
   return layout;
 }
 
@@ -121,6 +127,9 @@ Result<void> check_repository(std::string_view repository, std::string_view text
 Result<Reference> parse_reference(std::string_view text) {
   if (text.size() > 4096) return fail(ErrorCode::kInvalidArgument, "the image's name is longer than 4096 bytes");
   if (text.starts_with(kLayoutPrefix)) return parse_layout(text);
+  if (text.starts_with('/') || text.starts_with("./") || text.starts_with("../") || text == "." || text == "..") {
+    return fail(ErrorCode::kInvalidArgument, "image \"{}\" is a path; an OCI layout directory is named oci:{}", text, text);
+  }
   RegistryReference reference;
   std::string_view rest = text;
   if (const std::size_t at = rest.find('@'); at != std::string_view::npos) {

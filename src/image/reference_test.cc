@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 namespace boxlite::image {
 namespace {
 
@@ -43,7 +45,10 @@ TEST(ReferenceTest, ALayoutHasADirectoryAndPerhapsATag) {
   const auto without = std::get<LayoutReference>(*parse_reference("oci:/a:b/c"));
   EXPECT_EQ(without.directory, "/a:b/c");
   EXPECT_EQ(without.tag, "");
-  EXPECT_EQ(qualified("oci:dir:v1"), "oci:dir:v1");
+  const std::string here = "oci:" + std::filesystem::current_path().string();
+  EXPECT_EQ(qualified("oci:dir:v1"), here + "/dir:v1");
+  EXPECT_EQ(qualified("oci:./dir/"), here + "/dir");
+  EXPECT_EQ(qualified("oci:."), here);
 }
 
 TEST(ReferenceTest, SeparatorsInsideNamesFollowTheGrammar) {

@@ -6,6 +6,7 @@
 #include "runtime/lease.h"
 #include "runtime/observe.h"
 #include "runtime/output_log.h"
+#include "runtime/ping.h"
 #include "runtime/removal.h"
 #include "runtime/session_client.h"
 #include "runtime/start.h"
@@ -14,6 +15,8 @@
 namespace boxlite {
 namespace {
 
+constexpr auto kShimPatience = std::chrono::seconds(10);
+
 // A call to the agent failed because nobody listens: when the box does not run, that is the better thing to say.
 template <typename T>
 Result<T> explain(const Context& context, const BoxRow& row, Result<T> result) {
@@ -21,6 +24,14 @@ Result<T> explain(const Context& context, const BoxRow& row, Result<T> result) {
   TRY_ASSIGN(const LeaseState lease, probe_lease(context.paths, row.id));
   if (lease.held) return result;
   return fail(ErrorCode::kInvalidState, "box {} is not running; start it: boxlite start {}", row.name, row.name);
+}
+
+// A stopped shim takes no call: said soon, where waiting for the agent's reply would take its long deadline.
+Result<void> refuse_silent(const Context& context, const BoxRow& row) {
+  const auto answer = ping_shims({context.paths.box(row.id)}, std::chrono::steady_clock::now() + kShimPatience).front();
+  if (answer.result != PingResult::kSilent) return {};
+  return fail(ErrorCode::kUnavailable, "box {} does not answer: its shim is alive and silent; end it: boxlite rm -f {}", row.name,
+              row.name);
 }
 
 }  // namespace
@@ -90,6 +101,7 @@ Result<Execution> Box::exec(const ExecOptions& options) {
   TRY_ASSIGN(const BoxRow row, impl_->row());
   TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
   TRY_ASSIGN(const BoxSecrets secrets, read_secrets(context.paths.secrets(row.id)));
+  TRY(refuse_silent(context, row));
   ExecOptions complete = options;
   complete.env = merge_env(merge_env(secrets.image_env, secrets.env), options.env);
   if (complete.working_dir.empty()) complete.working_dir = config.working_dir;

@@ -146,7 +146,7 @@ Result<Database> Database::open(const std::string& path) {
 Result<void> Database::refuse_taken_name(std::string_view name) const {
   TRY_ASSIGN(const std::optional<BoxRow> taken, box_by_name(name));
   if (!taken) return {};
-  return fail(ErrorCode::kAlreadyExists, "the name {} is taken by box {}; choose another, or remove that one: boxlite rm {}",
+  return fail(ErrorCode::kAlreadyExists, "the name {} is taken by box {}; choose another, or remove that one: boxlite rm -f {}",
               name, taken->id, name);
 }
 

@@ -1,8 +1,11 @@
 #include "runtime/exit_record.h"
 
+#include <signal.h>
+
 #include <algorithm>
 
 #include "base/file.h"
+#include "base/sys.h"
 #include "runtime/disk_reserve.h"
 
 namespace boxlite {
@@ -37,6 +40,16 @@ Result<void> write_exit_record(const HomePaths& paths, const std::string& id, Ex
   const DiskReserve reserve(paths.reserve());
   record.reason = one_line(std::move(record.reason));
   return write_file_atomic(path, dump_json(to_json(record)) + "\n", 0600);
+}
+
+ExitRecord killed_record(std::uint64_t generation, std::string reason) {
+  ExitRecord record;
+  record.generation = generation;
+  record.code = 128 + SIGKILL;
+  record.signal = SIGKILL;
+  record.reason = std::move(reason);
+  record.finished_at = sys::utc_now();
+  return record;
 }
 
 }  // namespace boxlite

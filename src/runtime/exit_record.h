@@ -16,4 +16,7 @@ std::optional<ExitRecord> read_exit_record(const std::string& path);
 /// Durable when it returns. A record that this start has already is kept: the first word is the shim's own.
 Result<void> write_exit_record(const HomePaths& paths, const std::string& id, ExitRecord record);
 
+/// Of a box that was ended from outside by SIGKILL, now.
+ExitRecord killed_record(std::uint64_t generation, std::string reason);
+
 }  // namespace boxlite

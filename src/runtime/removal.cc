@@ -30,6 +30,8 @@
 #include "base/file.h"
 #include "base/sys.h"
 #include "runtime/disk_reserve.h"
+#include "runtime/exit_record.h"
+#include "runtime/observe.h"
 #include "runtime/shim_kill.h"
 
 namespace boxlite {
@@ -132,22 +134,32 @@ Result<void> sweep_one(const HomePaths& paths, Database& database, const std::st
   return remove_locked(paths, database, *op, id);
 }
 
+std::unexpected<Error> refuse_running(const HomePaths& paths, const Database& database, const BoxRow& row) {
+  const auto seen = observe(paths, database, row);
+  if (seen && derive_status(*seen).status == BoxStatus::kStopping) {
+    return fail(ErrorCode::kInvalidState,
+                "box {} is stopping; wait for its end (boxlite wait {}), or end and remove it: boxlite rm -f {}", row.name,
+                row.name, row.name);
+  }
+  return fail(ErrorCode::kInvalidState,
+              "box {} is running; stop it first (boxlite stop {}), or end and remove it: boxlite rm -f {}", row.name, row.name,
+              row.name);
+}
+
 }  // namespace
 
 Result<void> remove_box(const HomePaths& paths, Database& database, const std::string& id, bool force) {
   TRY_ASSIGN(OpLock::Locked locked, OpLock::acquire(paths, database, id));
   TRY_ASSIGN(bool free, locked.lock.take_lease());
   if (!free) {
-    if (!force) {
-      return fail(ErrorCode::kInvalidState,
-                  "box {} is running; stop it first (boxlite stop {}), or end and remove it: boxlite rm -f {}", locked.row.name,
-                  locked.row.name, locked.row.name);
-    }
+    if (!force) return refuse_running(paths, database, locked.row);
     TRY(kill_shim(paths, id));
     TRY_ASSIGN(free, locked.lock.take_lease());
     if (!free)
       return fail(ErrorCode::kUnavailable, "another shim took over box {} while it was being removed; try again",
                   locked.row.name);
+    // For those who wait for the box's end. It is a courtesy: a full disk does not keep the box.
+    (void)write_exit_record(paths, id, killed_record(locked.row.generation, "killed by rm -f"));
   }
   TRY(wait_vm_gone(paths, id));
   return remove_locked(paths, database, locked.lock, id);

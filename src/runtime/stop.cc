@@ -76,13 +76,8 @@ Result<void> end_silent_shim(Context& context, const BoxRow& row, int shim) {
   TRY_ASSIGN(const bool free, locked->lock.take_lease());
   if (!free)
     return fail(ErrorCode::kUnavailable, "another shim took over box {} while it was being stopped; try again", row.name);
-  ExitRecord record;
-  record.generation = locked->row.generation;
-  record.code = 128 + SIGKILL;
-  record.signal = SIGKILL;
-  record.reason = "killed by stop: its shim did not answer";
-  record.finished_at = sys::utc_now();
-  return write_exit_record(context.paths, row.id, record);
+  return write_exit_record(context.paths, row.id,
+                           killed_record(locked->row.generation, "killed by stop: its shim did not answer"));
 }
 
 // Sees the exit record appear: a box that removes itself has one only for a moment before its directory goes.
@@ -180,6 +175,13 @@ Result<int> wait_box(const Context& context, const BoxRow& row) {
     current = std::move(*now);
     TRY_ASSIGN(const Observation seen, observe(context.paths, context.database, current));
     const DerivedStatus derived = derive_status(seen);
+    if (seen.op_lock_held && (rests_on_absence(seen) || seen.row.remove_intent)) {
+      // Whoever has ended it is about to write so, and may remove it then.
+      TRY(sys::poll_one(watch.fd(), POLLIN, kAnswerTimeout));
+      watch.drain();
+      if (const auto record = watch.record(current.generation)) return exit_code_of(row, *record);
+      continue;
+    }
     if (!seen.lease.held && derived.status != BoxStatus::kStarting) return exit_code_now(row, derived);
     if (!shim) TRY(sys::poll_one(watch.fd(), POLLIN, milliseconds(20)));  // a start before its shim has the lease
   }

@@ -1,6 +1,7 @@
 #include "vmm/accelerator.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/kvm.h>
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -46,14 +47,25 @@ std::optional<AcceleratorChoice> recall(const std::string& memo_path, const Json
   return AcceleratorChoice{*accelerator == "kvm" ? Accelerator::kKvm : Accelerator::kTcg, *reason};
 }
 
+// How a user gets at the device: by its group where it has one of its own.
+std::string access_advice() {
+  struct stat st = {};
+  constexpr mode_t kGroup = S_IRGRP | S_IWGRP;
+  if (::stat("/dev/kvm", &st) < 0 || st.st_gid == 0 || (st.st_mode & kGroup) != kGroup) return "as root: chmod 666 /dev/kvm";
+  struct group entry = {};
+  struct group* found = nullptr;
+  std::array<char, 4096> buffer{};
+  const bool named = ::getgrgid_r(st.st_gid, &entry, buffer.data(), buffer.size(), &found) == 0 && found != nullptr;
+  return fmt::format("add the user to the group {}", named ? std::string(found->gr_name) : std::to_string(st.st_gid));
+}
+
 // Why KVM cannot even be tried; "" when it can.
 std::string kvm_obstacle() {
   const auto device = sys::open("/dev/kvm", O_RDWR);
   if (!device) {
     if (device.error().error_number() == ENOENT)
       return "/dev/kvm is missing (no hardware virtualisation, or its module is not loaded)";
-    if (device.error().code() == ErrorCode::kPermissionDenied)
-      return "no permission to open /dev/kvm: add the user to the group kvm";
+    if (device.error().code() == ErrorCode::kPermissionDenied) return "no permission to open /dev/kvm: " + access_advice();
     return device.error().message();
   }
   if (::ioctl(device->get(), KVM_GET_API_VERSION, 0) != KVM_API_VERSION) return "/dev/kvm does not speak KVM's API version 12";
@@ -67,7 +79,7 @@ std::string permission_hint() {
   constexpr mode_t kOthers = S_IROTH | S_IWOTH;
   if (::geteuid() != 0 || ::stat("/dev/kvm", &st) < 0 || (st.st_mode & kOthers) == kOthers) return "";
   if (st.st_gid != 0 && (st.st_mode & kGroup) == kGroup) return "";
-  return "; /dev/kvm is open to root only, and boxes run under uids of their own: chgrp kvm /dev/kvm && chmod 660 /dev/kvm";
+  return "; /dev/kvm is open to root only, and boxes run under uids of their own: " + access_advice();
 }
 
 std::string first_line(std::string_view text) {

@@ -51,14 +51,14 @@ class Boxlite:
 
     def spawn(self, *arguments, environment=None, program="boxlite", **popen):
         """Starts a command and returns its Popen (its pid is the command's own). Ended at the end of the test."""
-        settings = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen}
+        settings = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": "/", **popen}
         child = subprocess.Popen(self.argv(*arguments, program=program), env={**self.environment, **(environment or {})},
-                                 cwd="/", **settings)
+                                 **settings)
         self.background.append(child)
         return child
 
-    def __call__(self, *arguments, input=None, environment=None, timeout=DEADLINE, program="boxlite"):
-        child = self.spawn(*arguments, environment=environment, program=program,
+    def __call__(self, *arguments, input=None, environment=None, timeout=DEADLINE, program="boxlite", cwd="/"):
+        child = self.spawn(*arguments, environment=environment, program=program, cwd=cwd,
                            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE)
         try:
             stdout, stderr = child.communicate(input, timeout)
