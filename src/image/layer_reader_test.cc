@@ -1,6 +1,7 @@
 #include "image/layer_reader.h"
 
 #include <gtest/gtest.h>
+#include <zstd.h>
 
 #include "base/file.h"
 #include "image/sha256.h"
@@ -134,6 +135,44 @@ TEST_F(LayerReaderTest, ACompressionBombEndsAtTheBudget) {
   const auto result = reader->finish();
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code(), ErrorCode::kResourceExhausted);
+}
+
+std::string zstd_frame(std::string_view data) {
+  std::string frame(ZSTD_compressBound(data.size()), '\0');
+  frame.resize(ZSTD_compress(frame.data(), frame.size(), data.data(), data.size(), 1));
+  return frame;
+}
+
+// Frames whose ends fall together with those of the buffers, too.
+TEST_F(LayerReaderTest, ZstdFramesFollowEachOther) {
+  const std::string whole = make_layer({file("a", std::string(std::size_t{5} * 128 * 1024, 'x'))}, Compression::kNone);
+  for (const std::size_t size : {std::size_t{1000}, std::size_t{65536}, std::size_t{131072}, std::size_t{262144}}) {
+    std::string frames;
+    for (std::size_t at = 0; at < whole.size(); at += size) frames += zstd_frame(std::string_view(whole).substr(at, size));
+    auto reader = open(frames);
+    const auto digest = reader->finish();
+    ASSERT_TRUE(digest) << digest.error().message();
+    EXPECT_EQ(*digest, sha256(whole)) << size;
+  }
+}
+
+TEST_F(LayerReaderTest, OneEntrysHeadersAreBounded) {
+  TestFile greedy = file("a", "x");
+  for (int i = 0; i < 100; ++i) greedy.entry.xattrs.emplace_back(fmt::format("user.{}", i), std::string(20000, 'v'));
+  auto reader = open(make_layer({greedy}, Compression::kGzip));
+  LayerEntry entry;
+  const auto result = reader->next(entry);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code(), ErrorCode::kCorrupt);
+}
+
+TEST_F(LayerReaderTest, WhatIsSkippedDoesNotCountAsTheNextEntrysHeaders) {
+  auto reader =
+      open(make_layer({file("large", std::string(std::size_t{5} * 1024 * 1024, 'x')), file("b", "x")}, Compression::kNone));
+  LayerEntry entry;
+  ASSERT_TRUE(*reader->next(entry));
+  ASSERT_TRUE(reader->next(entry));
+  EXPECT_EQ(entry.path, "b");
 }
 
 TEST_F(LayerReaderTest, ACompressionInsideACompressionIsNotUndone) {

@@ -39,7 +39,7 @@ LayerEntry implied_directory(const LayerEntry& cause) {
 }
 
 std::shared_ptr<Inode> new_inode(LayerEntry entry, std::uint32_t layer, std::uint64_t ordinal) {
-  entry.path.clear();
+  entry.path = std::string();  // clear() would keep its memory
   auto inode = std::make_shared<Inode>();
   inode->entry = std::move(entry);
   inode->layer = layer;

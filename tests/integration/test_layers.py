@@ -328,7 +328,7 @@ NO_TIME = {"."}
 
 
 @needs_root
-@pytest.mark.parametrize("form", ["layout", "gzip", "zstd", "schema2"])
+@pytest.mark.parametrize("form", ["layout", "gzip", *(pytest.param(form, marks=once) for form in ("zstd", "schema2"))])
 def test_many_odd_layers_in_a_box_are_what_umoci_unpacks(many, many_unpacked, work, registry, form):
     if form == "layout":
         reference = f"oci:{many}"
@@ -554,6 +554,7 @@ class Attack:
 def attack(work):
     canary = watch.Canary(CANARY)
     directory = tempfile.mkdtemp(dir=work)
+    os.chmod(directory, 0o755)
     yield Attack(directory)
     canary.close()
     shutil.rmtree(directory)
@@ -590,6 +591,7 @@ def whole(tree):
 BREAKOUTS = {name: (layers, expected) for name, layers, expected in breakouts()}
 
 
+@once
 @pytest.mark.parametrize("name", BREAKOUTS)
 def test_a_layer_cannot_break_out_by(attack, name):
     layers, expected = BREAKOUTS[name]
@@ -609,6 +611,7 @@ def test_a_layer_cannot_break_out_by(attack, name):
 ARCHIVES = dict(broken_archives())
 
 
+@once
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_a_layer_that_is(attack, name):
     home, event = attack.run([(ARCHIVES[name], "0" * 64)])
@@ -667,6 +670,7 @@ def assert_bounded(home, layout, code, mentions, limit=PEAK):
     assert peak < limit
 
 
+@once
 @pytest.mark.parametrize("kind", ["gzip", "zstd"])
 def test_100_gb_of_zeros_in_a_small_layer_are_refused(home, work, kind):
     layout = layout_of_blobs(f"{work}/zeros-{kind}", [(zeros(kind), "0" * 64)])
@@ -693,13 +697,14 @@ def test_a_large_zstd_window_stays_within_the_bound(home, work):
     assert_bounded(home, layout, None, "")
 
 
+@once
 def test_a_layer_of_whiteouts_of_one_large_folder_ends_soon(home, work):
     first, second = OddLayer().folder("d"), OddLayer().folder("d")
-    for i in range(20000):
+    for i in range(5000):
         first.add(f"d/old-{i}")
         second.add(f"d/new-{i}")
-    for i in range(20000):
+    for i in range(5000):
         second.add("d/.wh..wh..opq").add(f"d/.wh.old-{i}")
     image = home.pull(f"oci:{oci.write_layout(f'{work}/whiteouts', [first.tar(), second.tar()], {})}")
     tree, _ = ext4_tree(home.base(image))
-    assert len(tree) == 20002
+    assert len(tree) == 5002
