@@ -45,6 +45,16 @@ struct LogOptions {
   std::string until;                // the same: or earlier
 };
 
+struct CopyOptions {
+  /// Owners, set-uid and set-gid bits and extended attributes are kept, and on the host, for root, device nodes. Else what
+  /// arrives in a box belongs to root and what arrives here to the caller.
+  bool archive = false;
+  /// When the source itself is a symbolic link: what it leads to is copied. Other links never are followed.
+  bool follow_link = false;
+  /// A descriptor that becomes readable when the copy shall end (kUnavailable), with no incomplete file left; -1: none.
+  int interrupt_fd = -1;
+};
+
 struct LogRecord {
   std::string time;  // RFC 3339, UTC
   OutputStream stream = OutputStream::kStdout;
@@ -112,6 +122,18 @@ class Box {
   Result<void> remove(bool force);
 
   Result<Execution> exec(const ExecOptions& options);
+
+  // Files, in the container's own view, so that /tmp and every other mount is what a command in the box sees. The box must run
+  // (kInvalidState). Paths in the box are absolute or relative to "/". Where a copy lands are docker's rules for `cp`:
+  // src/files/landing.h. A file appears under its name when it is whole. What comes out of a box cannot be written outside of the
+  // destination.
+
+  Result<void> copy_out(const std::string& box_path, const std::string& host_path, const CopyOptions& options);
+  Result<void> copy_in(const std::string& host_path, const std::string& box_path, const CopyOptions& options);
+  /// The same as a tar stream that is written to `fd`. Not interruptible.
+  Result<void> copy_out_tar(const std::string& box_path, int fd, bool follow_link);
+  /// Makes the entries of an uncompressed tar stream in a directory of the box.
+  Result<void> copy_in_tar(int fd, const std::string& box_path, bool archive);
 
   /// A view of the main command from its oldest kept output on.
   Result<Execution> attach();

@@ -108,6 +108,14 @@ void Agent::handle(const Caller& caller, const proto::Call& call) {
       result = exec(caller, call.exec());
       answered_later = true;
       break;
+    case proto::Call::kCopyOut:
+      result = copy(caller, copy_job(call.copy_out()));
+      answered_later = true;
+      break;
+    case proto::Call::kCopyIn:
+      result = copy(caller, copy_job(call.copy_in()));
+      answered_later = true;
+      break;
     case proto::Call::kAttach:
       result = attach(caller, call.attach());
       answered_later = true;
@@ -210,6 +218,23 @@ Result<void> Agent::exec(const Caller& caller, const proto::Exec& call) {
   std::string id = sys::random_hex(6);
   TRY_ASSIGN(const SessionPtr session, make_session(std::move(id), command));
   TRY_ASSIGN(Launched launched, launch_command(options_, command, *session, main_->pidfd()));
+  return begin_session(caller, session, std::move(launched));
+}
+
+Result<void> Agent::copy(const Caller& caller, const CopyJob& job) {
+  if (state_ != State::kRunning) return fail(ErrorCode::kInvalidState, "the main command of the box is not running");
+  if (running_.size() >= kMaxRunning) {
+    return fail(ErrorCode::kResourceExhausted, "{} commands run in the box; end some of them first", running_.size());
+  }
+  Command command;
+  command.open_stdin = job.in;
+  TRY_ASSIGN(const SessionPtr session, make_session(sys::random_hex(6), command));
+  TRY_ASSIGN(Launched launched, launch_copy(job, *session, main_->pidfd()));
+  session->end_with_views();
+  return begin_session(caller, session, std::move(launched));
+}
+
+Result<void> Agent::begin_session(const Caller& caller, const SessionPtr& session, Launched launched) {
   TRY(session->started(launched.pid, std::move(launched.pidfd)));
   running_[launched.pid] = session;
   ReportReader::Handler handler;
@@ -220,6 +245,7 @@ Result<void> Agent::exec(const Caller& caller, const proto::Exec& call) {
     sessions_[session->id()] = session;
     if (session->has_exited()) keep_ended(session);
     calls_.open_view(caller, session, Reader(), false);
+    if (session->ends_with_views() && !session->watched()) session->abandon();  // whoever asked has gone
   };
   auto reader = std::make_unique<ReportReader>(loop_, std::move(launched.report), std::move(handler));
   TRY(reader->start());

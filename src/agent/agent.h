@@ -44,6 +44,8 @@ class Agent {
   Result<void> configure(const Caller& caller, const proto::Configure& call);
   Result<void> start_main(const Caller& caller);
   Result<void> exec(const Caller& caller, const proto::Exec& call);
+  Result<void> copy(const Caller& caller, const CopyJob& job);
+  Result<void> begin_session(const Caller& caller, const SessionPtr& session, Launched launched);
   Result<void> attach(const Caller& caller, const proto::Attach& call);
   Result<void> signal(const proto::Signal& call);
   Result<void> resize(const proto::Resize& call);

@@ -69,6 +69,10 @@ Result<void> enter_working_dir(const std::string& path) {
   return {};
 }
 
+constexpr std::uint64_t bit(int capability) { return std::uint64_t{1} << static_cast<unsigned>(capability); }
+constexpr std::uint64_t kFileCapabilities =
+    bit(CAP_CHOWN) | bit(CAP_DAC_OVERRIDE) | bit(CAP_FOWNER) | bit(CAP_FSETID) | bit(CAP_MKNOD) | bit(CAP_SETFCAP);
+
 constexpr bool has(std::uint64_t set, int capability) { return (set >> static_cast<unsigned>(capability) & 1U) != 0; }
 
 Result<void> set_limits(const std::vector<Ulimit>& ulimits) {
@@ -195,6 +199,17 @@ Error become_command(const ExecPlan& plan) {
   }
   ::execve(name.c_str(), argv.data(), envp.data());
   return cannot_execute(name, errno);
+}
+
+Result<void> become_file_helper() {
+  reset_signals();
+  std::signal(SIGPIPE, SIG_IGN);
+  TRY(take_terminal(false));
+  TRY(bound_capabilities(kFileCapabilities));
+  TRY(keep_capabilities(kFileCapabilities));
+  ::umask(0);
+  if (::chdir("/") < 0) return fail_errno("chdir /");
+  return {};
 }
 
 }  // namespace boxlite::agent

@@ -87,14 +87,25 @@ void take_descriptors(const Session& session, std::initializer_list<int> keep) {
   report_failure(pipe, become_command({command, options, options.init}));
 }
 
-[[noreturn]] void run_command(const ContainerOptions& options, const Command& command, const Session& session, int main_pidfd,
-                              int pipe) {
+void join_container(const Session& session, int main_pidfd, int pipe) {
   if (::setns(main_pidfd, CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP) < 0) {
     report_failure(pipe, fail_errno("join the container").error());
   }
   take_descriptors(session, {pipe});
   report_pid(pipe);
+}
+
+[[noreturn]] void run_command(const ContainerOptions& options, const Command& command, const Session& session, int main_pidfd,
+                              int pipe) {
+  join_container(session, main_pidfd, pipe);
   report_failure(pipe, become_command({command, options}));
+}
+
+[[noreturn]] void run_copy(const CopyJob& job, const Session& session, int main_pidfd, int pipe) {
+  join_container(session, main_pidfd, pipe);
+  if (const auto ready = become_file_helper(); !ready) report_failure(pipe, ready.error());
+  ::close(pipe);
+  ::_exit(run_copy_job(job));
 }
 
 }  // namespace
@@ -122,6 +133,14 @@ Result<Launched> launch_command(const ContainerOptions& options, const Command& 
   TRY_ASSIGN(const UniqueFd cgroup, open_init_cgroup());
   TRY_ASSIGN(Cloned cloned, clone_into(cgroup.get(), 0));
   if (cloned.pid == 0) run_command(options, command, session, main_pidfd, pipe.write_end.get());
+  return Launched{cloned.pid, std::move(cloned.pidfd), std::move(pipe.read_end), UniqueFd()};
+}
+
+Result<Launched> launch_copy(const CopyJob& job, const Session& session, int main_pidfd) {
+  TRY_ASSIGN(sys::Pipe pipe, sys::pipe());
+  TRY_ASSIGN(const UniqueFd cgroup, open_init_cgroup());
+  TRY_ASSIGN(Cloned cloned, clone_into(cgroup.get(), 0));
+  if (cloned.pid == 0) run_copy(job, session, main_pidfd, pipe.write_end.get());
   return Launched{cloned.pid, std::move(cloned.pidfd), std::move(pipe.read_end), UniqueFd()};
 }
 

@@ -16,6 +16,7 @@
 #include <optional>
 #include <string>
 
+#include "agent/copy.h"
 #include "agent/event_loop.h"
 #include "agent/options.h"
 #include "agent/session.h"
@@ -39,6 +40,9 @@ Result<void> adopt_pid_namespace(int main_pidfd);
 
 /// Starts a command in the container of `main_pidfd`.
 Result<Launched> launch_command(const ContainerOptions& options, const Command& command, const Session& session, int main_pidfd);
+
+/// Starts a copy in the container of `main_pidfd`, with root's rights there.
+Result<Launched> launch_copy(const CopyJob& job, const Session& session, int main_pidfd);
 
 /// Reads one child's report as it comes.
 class ReportReader {

@@ -145,7 +145,14 @@ void Session::close_output(std::size_t stream) {
 }
 
 void Session::detach(const Reader* reader) {
-  if (readers_.erase(reader) > 0) advanced();
+  if (readers_.erase(reader) == 0) return;
+  if (ends_with_views_ && readers_.empty()) abandon();
+  advanced();
+}
+
+void Session::abandon() {
+  close_input();
+  for (std::size_t stream = 0; stream < kStreams; ++stream) close_output(stream);
 }
 
 void Session::advanced() {

@@ -82,6 +82,11 @@ class Session {
   void detach(const Reader* reader);
   /// A reader's offsets have grown: there may be room to read on.
   void advanced();
+  /// Once its last view is gone: abandon().
+  void end_with_views() { ends_with_views_ = true; }
+  bool ends_with_views() const { return ends_with_views_; }
+  /// Its command finds its input at an end and its output closed.
+  void abandon();
   bool watched() const { return !readers_.empty(); }
   void drop_output();
 
@@ -124,6 +129,7 @@ class Session {
 
   std::array<OutputRing, kStreams> rings_;
   std::set<const Reader*> readers_;
+  bool ends_with_views_ = false;
 
   bool has_stdin_;
   std::deque<std::string> input_;

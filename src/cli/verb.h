@@ -31,6 +31,7 @@ Result<int> verb_rename(Invocation& invocation);
 Result<int> verb_top(Invocation& invocation);
 Result<int> verb_stats(Invocation& invocation);
 Result<int> verb_kill(Invocation& invocation);
+Result<int> verb_cp(Invocation& invocation);
 Result<int> verb_exec(Invocation& invocation);
 Result<int> verb_list(Invocation& invocation);
 Result<int> verb_rm(Invocation& invocation);

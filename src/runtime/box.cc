@@ -2,6 +2,7 @@
 
 #include "runtime/box_config.h"
 #include "runtime/box_impl.h"
+#include "runtime/copy.h"
 #include "runtime/host_usage.h"
 #include "runtime/lease.h"
 #include "runtime/observe.h"
@@ -107,6 +108,26 @@ Result<Execution> Box::exec(const ExecOptions& options) {
   if (complete.working_dir.empty()) complete.working_dir = config.working_dir;
   if (complete.user.empty()) complete.user = config.user;
   return explain(context, row, start_exec(context.paths.box(row.id), complete));
+}
+
+Result<void> Box::copy_out(const std::string& box_path, const std::string& host_path, const CopyOptions& options) {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return explain(*impl_->context, row, copy_out_of_box(impl_->context->paths.box(row.id), box_path, host_path, options));
+}
+
+Result<void> Box::copy_in(const std::string& host_path, const std::string& box_path, const CopyOptions& options) {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return explain(*impl_->context, row, copy_into_box(impl_->context->paths.box(row.id), host_path, box_path, options));
+}
+
+Result<void> Box::copy_out_tar(const std::string& box_path, int fd, bool follow_link) {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return explain(*impl_->context, row, tar_out_of_box(impl_->context->paths.box(row.id), box_path, fd, follow_link));
+}
+
+Result<void> Box::copy_in_tar(int fd, const std::string& box_path, bool archive) {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return explain(*impl_->context, row, tar_into_box(impl_->context->paths.box(row.id), fd, box_path, archive));
 }
 
 Result<Execution> Box::attach() {

@@ -75,6 +75,8 @@ Result<void> check_started(const proto::Started& started) {
   return {};
 }
 
+}  // namespace
+
 Result<SessionView> open_session(const std::string& box_directory, const proto::Call& call, std::chrono::milliseconds timeout) {
   SessionView view;
   view.box_directory = box_directory;
@@ -86,8 +88,6 @@ Result<SessionView> open_session(const std::string& box_directory, const proto::
   view.session_id = reply.started().session_id();
   return view;
 }
-
-}  // namespace
 
 Result<proto::Reply> agent_call(int socket, const proto::Call& call, std::chrono::milliseconds timeout) {
   const auto deadline = Clock::now() + timeout;

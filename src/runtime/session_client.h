@@ -13,6 +13,7 @@
 #include "base/unique_fd.h"
 #include "boxlite/box.h"
 #include "boxlite/execution.h"
+#include "runtime/session_view.h"
 
 namespace boxlite {
 
@@ -37,6 +38,10 @@ Result<BoxUsage> guest_usage(const std::string& box_directory);
 
 /// A command as the agent is told it.
 proto::Process to_process(const ExecOptions& options);
+
+/// Opens the session of a call that is answered with Started.
+Result<SessionView> open_session(const std::string& box_directory, const proto::Call& call,
+                                 std::chrono::milliseconds timeout = kAgentTimeout);
 
 /// Starts a command in the box. `options` are complete: the box's environment, working directory and user are already merged in.
 Result<Execution> start_exec(const std::string& box_directory, const ExecOptions& options,
