@@ -3,7 +3,7 @@
 machine slows both. Ours and the peer's runs alternate; medians are compared.
 
     make bench                       all of it, with a release build; about ten minutes
-    bench/bench.py cold exec …       only these: cold, exec, ls, memory, jobs
+    bench/bench.py cold exec …       only these: cold, exec, files, ls, memory, jobs
 
 Prints a table and writes docs/results/<date>-bench.json. Needs root, for podman and for /proc/<pid>/smaps_rollup.
 """
@@ -105,6 +105,24 @@ class Bench:
         self.boxlite.ok("rm", "-f", *self.boxlite.ok("ls", "-aq").split())
         self.report("`ls -a` of 100 boxes, 5 running ÷ `sqlite3 db 'select 1'`", ours, peer, "s", 4)
 
+    def files(self):
+        """200 MB that do not compress, in one file, to and from the box's disk; the peer is what one did without cp."""
+        self.idle_box()
+        with open(f"{self.directory}/data", "wb") as file:
+            for _ in range(200):
+                file.write(os.urandom(1000 * 1000))
+        boxlite = " ".join(self.boxlite.argv())
+
+        def shell(command):
+            subprocess.run(["sh", "-c", command], check=True, env=self.boxlite.environment, cwd=self.directory, timeout=600)
+        ours, peer = alternate(lambda: self.boxlite.ok("cp", f"{self.directory}/data", "idle:/", timeout=600),
+                               lambda: shell(f"tar -c data | {boxlite} exec -i idle tar -x -C /"), 5)
+        self.report("`cp` of 200 MB into a box ÷ `tar | exec tar`", ours, peer, "s", 1.0)
+        ours, peer = alternate(lambda: self.boxlite.ok("cp", "idle:/data", self.directory, timeout=600),
+                               lambda: shell(f"{boxlite} exec idle tar -c -C / data | tar -x"), 5)
+        self.report("`cp` of 200 MB out of a box ÷ `exec tar | tar`", ours, peer, "s", 1.0)
+        self.boxlite.ok("rm", "-f", "idle")
+
     def jobs(self):
         layer = toolchain_image()
         image = "oci:" + oci.write_layout(f"{self.directory}/toolchain", [layer], oci.DEMO_CONFIG)
@@ -133,7 +151,7 @@ def settled(read):
 
 
 def main():
-    wanted = sys.argv[1:] or ["cold", "exec", "ls", "memory", "jobs"]
+    wanted = sys.argv[1:] or ["cold", "exec", "files", "ls", "memory", "jobs"]
     print(f"{'':<66} {'boxlite':>10} {'peer':>10} {'':<4} {'ratio':>7}")
     with tempfile.TemporaryDirectory(prefix="boxlite-bench-") as directory:
         bench = Bench(directory)

@@ -68,7 +68,8 @@ Result<int> verb_cp(Invocation& invocation) {
   const bool stream = source.path == "-" || destination.path == "-";
   std::optional<SignalWatch> signals;
   if (!stream) {  // a stream leaves no file behind, and may wait for its other end: there a signal has its usual effect
-    TRY_ASSIGN(signals, SignalWatch::create({SIGINT, SIGTERM, SIGHUP, SIGQUIT}));
+    TRY_ASSIGN(SignalWatch watch, SignalWatch::create({SIGINT, SIGTERM, SIGHUP, SIGQUIT}));
+    signals.emplace(std::move(watch));
     options.interrupt_fd = signals->poll_fd();
   }
   const Result<void> done = copy(box, source, destination, options);

@@ -10,7 +10,7 @@ from boxlite_testing import proc
 
 IMAGE = "oci:/nonexistent/never-looked-at"
 
-VERBS = ["run", "create", "start", "stop", "kill", "exec", "ls", "ps", "list", "rm", "logs", "inspect", "wait", "pull", "images", "info",
+VERBS = ["run", "create", "cp", "start", "stop", "kill", "exec", "ls", "ps", "list", "rm", "logs", "inspect", "wait", "pull", "images", "info",
          "version"]
 
 
