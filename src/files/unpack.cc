@@ -119,7 +119,7 @@ Result<Parts> Unpacker::place(std::string_view path) const {
 Result<void> Unpacker::enter_one(const std::string& name) {
   UniqueFd fd(::openat(here(), name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!fd && errno == ENOENT) {
-    if (::mkdirat(here(), name.c_str(), 0777) < 0) return fail_errno("make directory {}", name);
+    if (::mkdirat(here(), name.c_str(), 0755) < 0) return fail_errno("make directory {}", name);
     fd = UniqueFd(::openat(here(), name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   }
   if (!fd) return fail_errno("enter directory {}", name);

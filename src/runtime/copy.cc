@@ -41,6 +41,7 @@ class Transfer {
 
  private:
   Transfer(Execution session, int interrupt_fd) : session_(std::move(session)), interrupt_fd_(interrupt_fd) {}
+  Result<void> check_interrupt() const;
   Result<bool> take_event();
   Result<void> wait();
   Result<void> verdict() const;
@@ -53,7 +54,14 @@ class Transfer {
   std::optional<ExitInfo> exit_;
 };
 
+Result<void> Transfer::check_interrupt() const {
+  pollfd entry = {interrupt_fd_, POLLIN, 0};
+  if (::poll(&entry, 1, 0) > 0) return fail(ErrorCode::kUnavailable, "interrupted");
+  return {};
+}
+
 Result<bool> Transfer::take_event() {
+  TRY(check_interrupt());  // also when the box never pauses
   TRY_ASSIGN(std::optional<SessionEvent> event, session_.next(std::chrono::milliseconds(0)));
   if (!event) return false;
   if (auto* chunk = std::get_if<OutputChunk>(&*event)) {
@@ -75,8 +83,7 @@ Result<void> Transfer::wait() {
   while (::poll(entries.data(), entries.size(), -1) < 0) {
     if (errno != EINTR) return fail_errno("wait for the box");
   }
-  if (entries[1].revents != 0) return fail(ErrorCode::kUnavailable, "interrupted");
-  return {};
+  return check_interrupt();
 }
 
 Result<std::size_t> Transfer::read(std::span<std::byte> buffer) {
