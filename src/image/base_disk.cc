@@ -13,7 +13,8 @@
 namespace boxlite::image {
 namespace {
 
-Result<void> merge_layers(const BaseDiskSpec& spec, MergedTree& tree, JobMonitor& monitor) {
+// Returns the uncompressed bytes of all layers.
+Result<std::uint64_t> merge_layers(const BaseDiskSpec& spec, MergedTree& tree, JobMonitor& monitor) {
   std::uint64_t budget = spec.max_unpacked_bytes;
   std::uint64_t done = 0;
   for (const LayerFile& layer : spec.layers) {
@@ -32,7 +33,8 @@ Result<void> merge_layers(const BaseDiskSpec& spec, MergedTree& tree, JobMonitor
                   layer.diff_id.text());
     }
   }
-  return tree.finish();
+  TRY(tree.finish());
+  return spec.max_unpacked_bytes - budget;
 }
 
 // Everything that will be an inode, and every directory with its place.
@@ -73,6 +75,17 @@ Plan make_plan(const MergedTree& tree) {
   for (Inode* inode : plan.small) inode->number = next++;
   for (Inode* inode : plan.content) inode->number = next++;
   return plan;
+}
+
+// An image that does not fit on a disk of the wanted size gets a larger one, of whole GiB and with a fifth of it free. Files may
+// be larger than the layers: they have holes then, which take no room.
+std::uint64_t disk_size(std::uint64_t wanted, std::uint64_t layer_bytes, const Plan& plan, std::uint64_t inodes) {
+  constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
+  constexpr std::uint64_t kBytesPerInode = 256;
+  const std::uint64_t content = std::min(plan.content_bytes, layer_bytes);
+  const std::uint64_t needed = content + (plan.content.size() + plan.directories.size()) * kBlockSize + inodes * kBytesPerInode;
+  if (needed <= wanted - wanted / 16) return wanted;
+  return (needed + needed / 4 + kGiB - 1) / kGiB * kGiB;
 }
 
 Result<void> write_directories(const Plan& plan, Ext4Image& image, JobMonitor& monitor) {
@@ -151,13 +164,13 @@ Result<void> build_base_disk(const BaseDiskSpec& spec, const std::string& path, 
                 kMinDiskBytes / 1024 / 1024);
   }
   MergedTree tree;
-  TRY(merge_layers(spec, tree, monitor));
+  TRY_ASSIGN(const std::uint64_t layer_bytes, merge_layers(spec, tree, monitor));
   const Plan plan = make_plan(tree);
   const std::size_t inodes = plan.directories.size() + plan.small.size() + plan.content.size();
   Ext4Image::Options options;
-  options.disk_bytes = spec.disk_bytes;
   // Half as many again are free for what the box itself makes.
   options.inodes_wanted = static_cast<std::uint32_t>(kFirstInode + inodes + inodes / 2);
+  options.disk_bytes = disk_size(spec.disk_bytes, layer_bytes, plan, options.inodes_wanted);
   options.seed = seed_of(spec.image_id);
   TRY_ASSIGN(Ext4Image image, Ext4Image::create(path, spec.image, options));
   TRY(write_directories(plan, image, monitor));

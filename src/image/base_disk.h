@@ -25,7 +25,7 @@ struct BaseDiskSpec {
   std::string image;  // for messages
   Digest image_id;
   std::vector<LayerFile> layers;  // lowest first
-  std::uint64_t disk_bytes = 0;
+  std::uint64_t disk_bytes = 0;  // larger, if the image needs it
   std::uint64_t max_unpacked_bytes = 0;
 };
 

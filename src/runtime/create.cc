@@ -4,6 +4,10 @@
 // removal.cc).
 #include "runtime/create.h"
 
+#include <sys/stat.h>
+
+#include <algorithm>
+
 #include "base/defer.h"
 #include "base/failpoint.h"
 #include "base/file.h"
@@ -27,12 +31,18 @@ Result<std::pair<std::string, OpLock>> reserve_id(const HomePaths& paths) {
   }
 }
 
+// The base of a large image is larger than the default; its overlay may not be smaller.
+Result<void> make_disk(const HomePaths& paths, const std::string& path, const BoxOptions& options, const ImageInfo& image) {
+  TRY_ASSIGN(const struct stat base, sys::stat(paths.base(image.id)));
+  const std::uint64_t bytes = std::max(options.disk_bytes, static_cast<std::uint64_t>(base.st_size));
+  return disk::create_overlay(path, bytes, "../../bases/" + image::base_file_name(image.id), "raw");
+}
+
 Result<void> make_directory(const HomePaths& paths, const std::string& id, const BoxOptions& options, const ImageInfo& image) {
   const std::string directory = paths.new_box(id);
   TRY(sys::mkdir(directory, 0700));
   TRY(write_file_atomic(directory + "/secrets", encode_secrets({.image_env = image.config.env, .env = options.env}), 0600));
-  TRY(disk::create_overlay(directory + "/disk.qcow2", options.disk_bytes, "../../bases/" + image::base_file_name(image.id),
-                           "raw"));
+  TRY(make_disk(paths, directory + "/disk.qcow2", options, image));
   TRY(sync_directory(directory));
   TRY(sys::rename(directory, paths.box(id)));
   return sync_directory(paths.boxes());

@@ -17,6 +17,7 @@ namespace boxlite {
 namespace {
 
 constexpr std::string_view kEvent = "boxlite-image";
+constexpr std::uint64_t kMaxUnpackedBytes = std::uint64_t{20} << 30;  // all layers of an image together
 
 std::string docker_config_path() {
   // NOLINTBEGIN(concurrency-mt-unsafe): read only
@@ -105,7 +106,7 @@ Result<ImageInfo> pull_image(Context& context, const std::string& reference, con
   request.reference = image::to_string(parsed);
   request.platform = options.platform;
   request.disk_bytes = kDefaultDiskBytes;
-  request.max_unpacked_bytes = kDefaultDiskBytes;
+  request.max_unpacked_bytes = kMaxUnpackedBytes;
   if (options.credentials) {
     request.username = options.credentials->username;
     request.password = options.credentials->password;
