@@ -37,12 +37,12 @@ struct ImageInfo {
 
 /// Progress of a pull. Called on the pulling thread.
 struct PullProgress {
-  std::string what;  // "layer sha256:…" or "disk"
+  std::string what;  // "layer sha256:…", "disk", "unpack" (which counts layers), or what is waited for
   std::uint64_t done_bytes = 0;
   std::uint64_t total_bytes = 0;  // 0: unknown
 };
 
-/// Credentials for one pull; without them docker's config.json is consulted.
+/// Credentials for one pull, or to log in with; without them those of login(), podman and docker are looked for.
 struct RegistryCredentials {
   std::string username;
   std::string password;

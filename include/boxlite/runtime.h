@@ -25,7 +25,15 @@ struct RuntimeOptions {
   std::string accelerator;
 };
 
+/// When create() asks the registry for the image.
+enum class PullPolicy {
+  kMissing,  // when it is not here
+  kAlways,   // for the newest one of its name
+  kNever,    // kNotFound when it is not here
+};
+
 struct PullOptions {
+  PullPolicy policy = PullPolicy::kMissing;  // of create()
   std::string platform = "linux/amd64";
   std::optional<RegistryCredentials> credentials;
   std::function<void(const PullProgress&)> on_progress;
@@ -62,6 +70,11 @@ class Runtime {
 
   Result<ImageInfo> pull(const std::string& reference, const PullOptions& options = {});
   Result<std::vector<ImageInfo>> images() const;
+
+  /// Keeps credentials for a registry (HOST or HOST:PORT) in the home, once it has accepted them; kPermissionDenied: it has not.
+  Result<void> login(const std::string& registry, const RegistryCredentials& credentials);
+  /// Forgets them. kNotFound: there are none.
+  Result<void> logout(const std::string& registry);
 
   Result<HostInfo> info() const;
 

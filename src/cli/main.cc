@@ -51,6 +51,8 @@ constexpr std::array kVerbs = {
     Verb{"wait", verb_wait, "Wait until boxes have ended and print their exit codes"},
     Verb{"inspect", verb_inspect, "Print all about boxes as JSON"},
     Verb{"pull", verb_pull, "Get an image"},
+    Verb{"login", verb_login, "Keep credentials for a registry"},
+    Verb{"logout", verb_logout, "Forget credentials for a registry"},
     Verb{"images", verb_images, "List the images that are here"},
     Verb{"info", verb_info, "Print what this host offers"},
     Verb{"version", verb_version, "Print the version"},

@@ -39,6 +39,8 @@ Result<int> verb_logs(Invocation& invocation);
 Result<int> verb_inspect(Invocation& invocation);
 Result<int> verb_wait(Invocation& invocation);
 Result<int> verb_pull(Invocation& invocation);
+Result<int> verb_login(Invocation& invocation);
+Result<int> verb_logout(Invocation& invocation);
 Result<int> verb_images(Invocation& invocation);
 Result<int> verb_info(Invocation& invocation);
 

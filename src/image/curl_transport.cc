@@ -13,7 +13,8 @@ namespace {
 
 constexpr std::size_t kMaxHeaderBytes = 64 * 1024;
 constexpr long kConnectTimeoutSeconds = 15;
-constexpr long kStallSeconds = 60;
+constexpr long kStallSeconds = 30;
+constexpr long kMinBytesPerSecond = 100;  // a trickle is a stall
 
 struct Transfer {
   CURL* curl = nullptr;
@@ -75,7 +76,11 @@ std::unexpected<Error> describe(CURLcode code, const Url& url, const char* detai
     case CURLE_SSL_CONNECT_ERROR:
       return fail(ErrorCode::kUnsupported, "registry {} does not speak TLS: {}", peer, detail);
     case CURLE_PEER_FAILED_VERIFICATION:
-      return fail(ErrorCode::kUnavailable, "registry {}: its certificate is not trusted: {}", peer, detail);
+      return fail(ErrorCode::kPermissionDenied,
+                  "registry {}: its certificate is not trusted: {}; config.json can name its \"ca\" (docs/formats/config.md)",
+                  peer, detail);
+    case CURLE_SSL_CACERT_BADFILE:
+      return fail(ErrorCode::kInvalidArgument, "registry {}: the \"ca\" of config.json cannot be read: {}", peer, detail);
     case CURLE_WRITE_ERROR:
       return fail(ErrorCode::kCorrupt, "registry {} sent more than {} bytes of headers", peer, kMaxHeaderBytes);
     default:
@@ -85,11 +90,15 @@ std::unexpected<Error> describe(CURLcode code, const Url& url, const char* detai
 
 }  // namespace
 
-Result<std::unique_ptr<CurlTransport>> CurlTransport::create(JobMonitor& monitor) {
+Result<void> CurlTransport::initialise_library() {
   if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) return fail(ErrorCode::kInternal, "libcurl cannot be initialised");
+  return {};
+}
+
+Result<std::unique_ptr<CurlTransport>> CurlTransport::create(JobMonitor& monitor, const RegistryConfig& config) {
   CURL* curl = curl_easy_init();
   if (curl == nullptr) return fail(ErrorCode::kInternal, "libcurl cannot be initialised");
-  return std::unique_ptr<CurlTransport>(new CurlTransport(monitor, curl));
+  return std::unique_ptr<CurlTransport>(new CurlTransport(monitor, config, curl));
 }
 
 CurlTransport::~CurlTransport() { curl_easy_cleanup(curl_); }
@@ -110,7 +119,7 @@ Result<HttpResponse> CurlTransport::get(const Url& url, const std::vector<std::s
   curl_easy_setopt(curl, CURLOPT_USERAGENT, "boxlite/" BOXLITE_VERSION);
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, kConnectTimeoutSeconds);
-  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, kMinBytesPerSecond);
   curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, kStallSeconds);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail.data());
   curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
@@ -120,6 +129,14 @@ Result<HttpResponse> CurlTransport::get(const Url& url, const std::vector<std::s
   curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
   curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &transfer);
   curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+  const HostConfig& host = config_.host(url.authority());
+  if (host.insecure) {
+    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
+    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
+  } else if (!host.ca.empty()) {
+    curl_easy_setopt(curl, CURLOPT_CAINFO, host.ca.c_str());
+    curl_easy_setopt(curl, CURLOPT_CAPATH, nullptr);
+  }
   // A proxy of the environment must not be handed what is meant for this machine.
   if (url.is_loopback()) curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
 

@@ -16,12 +16,10 @@ Result<std::optional<std::string>> optional_string(const Json& json, std::string
 }  // namespace
 
 Json to_json(const JobRequest& request) {
-  Json json = {{"home", request.home},
-               {"reference", request.reference},
-               {"platform", request.platform},
-               {"disk_bytes", request.disk_bytes},
-               {"max_unpacked_bytes", request.max_unpacked_bytes},
-               {"docker_config", request.docker_config}};
+  Json json = {{"action", request.action},         {"home", request.home},
+               {"reference", request.reference},   {"platform", request.platform},
+               {"disk_bytes", request.disk_bytes}, {"max_unpacked_bytes", request.max_unpacked_bytes},
+               {"auth_files", request.auth_files}, {"helper_environment", request.helper_environment}};
   if (request.username) json["username"] = *request.username;
   if (request.password) json["password"] = *request.password;
   return json;
@@ -29,12 +27,14 @@ Json to_json(const JobRequest& request) {
 
 Result<JobRequest> job_request_from_json(const Json& json) {
   JobRequest request;
+  TRY_ASSIGN(request.action, json_get_or(json, "action", kRequest, request.action));
   TRY_ASSIGN(request.home, json_get<std::string>(json, "home", kRequest));
   TRY_ASSIGN(request.reference, json_get<std::string>(json, "reference", kRequest));
   TRY_ASSIGN(request.platform, json_get_or(json, "platform", kRequest, request.platform));
   TRY_ASSIGN(request.disk_bytes, json_get<std::uint64_t>(json, "disk_bytes", kRequest));
   TRY_ASSIGN(request.max_unpacked_bytes, json_get<std::uint64_t>(json, "max_unpacked_bytes", kRequest));
-  TRY_ASSIGN(request.docker_config, json_get_or(json, "docker_config", kRequest, std::string()));
+  TRY_ASSIGN(request.auth_files, json_get_or(json, "auth_files", kRequest, request.auth_files));
+  TRY_ASSIGN(request.helper_environment, json_get_or(json, "helper_environment", kRequest, request.helper_environment));
   TRY_ASSIGN(request.username, optional_string(json, "username", kRequest));
   TRY_ASSIGN(request.password, optional_string(json, "password", kRequest));
   return request;

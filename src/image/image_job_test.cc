@@ -12,7 +12,8 @@ TEST(ImageJobTest, ARequestComesBackAsItWasSent) {
   request.platform = "linux/arm64";
   request.disk_bytes = 1;
   request.max_unpacked_bytes = 2;
-  request.docker_config = "/c";
+  request.auth_files = {"/c"};
+  request.helper_environment = {"PATH=/bin"};
   request.username = "u";
   request.password = "p";
   const auto back = job_request_from_json(*parse_json(dump_json(to_json(request)), "test"));

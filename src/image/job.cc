@@ -2,7 +2,10 @@
 // the base disk in <home>/bases. Until everything is fetched, verified and built they stay in the job's directory, which goes
 // with the job: a job that fails leaves nothing. It may be killed at any point and run again, and any number of jobs may run at
 // once. A base that exists is never replaced: overlays depend on its very blocks, so the second of two jobs that built the same
-// image drops its own.
+// image drops its own. Jobs that want the same blobs wait for each other (blob_locks.h), so each is fetched once.
+//
+// The layers of a registry are fetched by a few threads, each with a connection of its own: hashing is the larger part of the
+// work with a near registry, and uses the cores that way.
 #include "image/job.h"
 
 #include <fcntl.h>
@@ -11,7 +14,11 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <atomic>
+#include <mutex>
 #include <optional>
+#include <set>
+#include <thread>
 #include <variant>
 #include <vector>
 
@@ -19,11 +26,13 @@
 #include "base/file.h"
 #include "base/sys.h"
 #include "image/base_disk.h"
+#include "image/blob_locks.h"
 #include "image/blob_store.h"
 #include "image/curl_transport.h"
 #include "image/ext4_image.h"
 #include "image/image_config.h"
 #include "image/job_directory.h"
+#include "image/login_job.h"
 #include "image/oci_layout.h"
 #include "image/registry_client.h"
 
@@ -31,6 +40,8 @@ namespace boxlite::image {
 namespace {
 
 using Source = std::variant<RegistryClient, OciLayout>;
+
+constexpr std::size_t kParallelLayers = 4;
 
 class Job {
  public:
@@ -47,9 +58,14 @@ class Job {
   Result<ImageInfo> run();
 
  private:
-  Result<Source> open_source();
-  Result<std::pair<Document, Manifest>> resolve(Source& source) const;
-  Result<void> fetch(Source& source, const Descriptor& descriptor, const std::string& what);
+  Result<std::pair<Source, Document>> open_source();
+  Result<std::pair<Source, Document>> open_registry(const RegistryReference& reference);
+  Result<std::pair<Document, Manifest>> resolve(Source& source, Document document) const;
+  bool is_fetched(const Digest& digest) const;
+  Result<BlobWriter> fetch(Source& source, const Descriptor& descriptor, const std::string& what);
+  Result<BlobLocks> lock_blobs(const Manifest& manifest) const;
+  Result<void> fetch_layers(Source& source, const Manifest& manifest);
+  Result<void> fetch_in_parallel(const RegistryClient& registry, const std::vector<Descriptor>& layers);
   Result<void> keep(const Document& document);
   Result<ConfigDocument> fetch_config(Source& source, const Descriptor& descriptor);
   Result<std::string> build_base(const Manifest& manifest, const ConfigDocument& config);
@@ -64,30 +80,55 @@ class Job {
   JobDirectory directory_;
   JobMonitor& monitor_;
   std::string name_;
+  RegistryConfig config_;
   std::unique_ptr<CurlTransport> transport_;
   std::vector<BlobWriter> fetched_;  // verified, not yet in the store
 };
 
 std::string layer_name(const Descriptor& layer) { return "layer " + layer.digest.text(); }
 
-Result<Source> Job::open_source() {
+Result<std::pair<Source, Document>> Job::open_source() {
   if (const auto* layout = std::get_if<LayoutReference>(&reference_)) {
     TRY_ASSIGN(OciLayout source, OciLayout::open(*layout, platform_));
-    return source;
+    TRY_ASSIGN(Document document, source.top());
+    return std::pair<Source, Document>(std::move(source), std::move(document));
   }
-  const auto& reference = std::get<RegistryReference>(reference_);
-  std::optional<Credentials> credentials;
-  if (request_.username) {
-    credentials = Credentials{.username = *request_.username, .password = request_.password.value_or("")};
-  } else {
-    TRY_ASSIGN(credentials, read_credentials(request_.docker_config, reference.registry));
-  }
-  TRY_ASSIGN(transport_, CurlTransport::create(monitor_));
-  return RegistryClient(*transport_, reference, std::move(credentials));
+  return open_registry(std::get<RegistryReference>(reference_));
 }
 
-Result<std::pair<Document, Manifest>> Job::resolve(Source& source) const {
-  TRY_ASSIGN(Document document, std::visit([](auto& s) { return s.top(); }, source));
+// The first endpoint that has the image is where all of it comes from.
+Result<std::pair<Source, Document>> Job::open_registry(const RegistryReference& reference) {
+  TRY_ASSIGN(config_, read_registry_config(request_.home));
+  TRY_ASSIGN(transport_, CurlTransport::create(monitor_, config_));
+  std::vector<std::string> auth_files = {auth_file(request_.home)};
+  auth_files.insert(auth_files.end(), request_.auth_files.begin(), request_.auth_files.end());
+  std::vector<Endpoint> endpoints = endpoints_of(reference.registry, config_);
+  std::string failures;
+  for (std::size_t i = 0;; ++i) {
+    Endpoint& endpoint = endpoints.at(i);
+    const bool origin = i + 1 == endpoints.size();
+    if (request_.username) {
+      if (origin) endpoint.credentials = Credentials{.username = *request_.username, .password = request_.password.value_or("")};
+    } else {
+      const std::string prefix = endpoint.prefix + (endpoint.prefix.empty() ? "" : "/");
+      TRY_ASSIGN(endpoint.credentials, read_credentials(auth_files, {.registry = origin ? reference.registry : endpoint.host,
+                                                                     .repository = prefix + reference.repository,
+                                                                     .environment = request_.helper_environment}));
+    }
+    RegistryClient client(*transport_, reference, endpoint);
+    Result<Document> document = client.top();
+    if (document) return std::pair<Source, Document>(std::move(client), std::move(*document));
+    TRY(monitor_.check());
+    if (!origin) {
+      failures += fmt::format("; mirror {}: {}", endpoint.name, document.error().message());
+      continue;
+    }
+    if (failures.empty()) return std::unexpected(std::move(document).error());
+    return fail(document.error().code(), "{}{}", document.error().message(), failures);
+  }
+}
+
+Result<std::pair<Document, Manifest>> Job::resolve(Source& source, Document document) const {
   // An index may name an index, once: more would be a game.
   for (int depth = 0; depth < 3; ++depth) {
     TRY_ASSIGN(auto parsed, parse_manifest(document.bytes, document.media_type, name_));
@@ -105,8 +146,12 @@ std::string Job::local_path(const Digest& digest) const {
   return it == fetched_.end() ? store_.path(digest) : it->path();
 }
 
-Result<void> Job::fetch(Source& source, const Descriptor& descriptor, const std::string& what) {
-  if (std::ranges::find(fetched_, descriptor.digest, &BlobWriter::digest) != fetched_.end()) return {};
+bool Job::is_fetched(const Digest& digest) const {
+  return std::ranges::find(fetched_, digest, &BlobWriter::digest) != fetched_.end();
+}
+
+// May be called by several threads at once, of different descriptors.
+Result<BlobWriter> Job::fetch(Source& source, const Descriptor& descriptor, const std::string& what) {
   TRY_ASSIGN(BlobWriter writer, BlobWriter::create(store_, directory_.path(), descriptor.digest, descriptor.size,
                                                    fmt::format("{}: {}", name_, what)));
   const BlobSink sink = [&](std::span<const std::byte> data) -> Result<void> {
@@ -115,7 +160,59 @@ Result<void> Job::fetch(Source& source, const Descriptor& descriptor, const std:
   };
   TRY(std::visit([&](auto& s) { return s.blob(descriptor, what, sink); }, source));
   TRY(writer.verify());
-  fetched_.push_back(std::move(writer));
+  return writer;
+}
+
+Result<BlobLocks> Job::lock_blobs(const Manifest& manifest) const {
+  std::set<Digest> digests = {manifest.config.digest};
+  for (const Descriptor& layer : manifest.layers) {
+    if (!store_.has(layer.digest, layer.size)) digests.insert(layer.digest);
+  }
+  return BlobLocks::acquire(request_.home, digests, monitor_);
+}
+
+Result<void> Job::fetch_layers(Source& source, const Manifest& manifest) {
+  std::vector<Descriptor> missing;
+  for (const Descriptor& layer : manifest.layers) {
+    const bool twice = std::ranges::find(missing, layer.digest, &Descriptor::digest) != missing.end();
+    if (!twice && !is_fetched(layer.digest) && !store_.has(layer.digest, layer.size)) missing.push_back(layer);
+  }
+  if (const auto* registry = std::get_if<RegistryClient>(&source)) return fetch_in_parallel(*registry, missing);
+  for (const Descriptor& layer : missing) {
+    TRY_ASSIGN(BlobWriter writer, fetch(source, layer, layer_name(layer)));
+    fetched_.push_back(std::move(writer));
+  }
+  return {};
+}
+
+Result<void> Job::fetch_in_parallel(const RegistryClient& registry, const std::vector<Descriptor>& layers) {
+  std::atomic<std::size_t> next = 0;
+  std::mutex mutex;  // guards what follows
+  std::optional<Error> error;
+  std::vector<BlobWriter> done;
+  const auto work = [&]() -> Result<void> {
+    TRY_ASSIGN(const auto transport, CurlTransport::create(monitor_, config_));
+    Source source = RegistryClient(registry, *transport);
+    for (std::size_t i = next++; i < layers.size(); i = next++) {
+      TRY_ASSIGN(BlobWriter writer, fetch(source, layers[i], layer_name(layers[i])));
+      const std::lock_guard lock(mutex);
+      done.push_back(std::move(writer));
+    }
+    return {};
+  };
+  std::vector<std::jthread> threads;
+  for (std::size_t i = 0; i < std::min(kParallelLayers, layers.size()); ++i) {
+    threads.emplace_back([&] {
+      auto result = work();
+      if (result) return;
+      const std::lock_guard lock(mutex);
+      if (!error) error = std::move(result).error();  // what the others say then is that they were cancelled
+      monitor_.cancel();
+    });
+  }
+  threads.clear();  // joins
+  if (error) return std::unexpected(std::move(*error));
+  std::ranges::move(done, std::back_inserter(fetched_));
   return {};
 }
 
@@ -135,7 +232,8 @@ Result<ConfigDocument> Job::fetch_config(Source& source, const Descriptor& descr
   // A kept copy that has rotted is fetched again.
   auto bytes = read_verified(store_.path(descriptor.digest), descriptor.digest, kMaxConfigBytes);
   if (!bytes) {
-    TRY(fetch(source, descriptor, "configuration " + descriptor.digest.text()));
+    TRY_ASSIGN(BlobWriter writer, fetch(source, descriptor, "configuration " + descriptor.digest.text()));
+    fetched_.push_back(std::move(writer));
     bytes = read_verified(local_path(descriptor.digest), descriptor.digest, kMaxConfigBytes);
   }
   if (!bytes) return std::unexpected(bytes.error());
@@ -180,9 +278,11 @@ Result<void> Job::commit_base(const std::string& built, const std::string& targe
 }
 
 Result<ImageInfo> Job::run() {
-  TRY_ASSIGN(Source source, open_source());
-  TRY_ASSIGN(const auto resolved, resolve(source));
+  TRY_ASSIGN(auto opened, open_source());
+  Source& source = opened.first;
+  TRY_ASSIGN(const auto resolved, resolve(source, std::move(opened.second)));
   const auto& [document, manifest] = resolved;
+  TRY_ASSIGN(const BlobLocks locks, lock_blobs(manifest));
   TRY(keep(document));
   TRY_ASSIGN(ConfigDocument config, fetch_config(source, manifest.config));
   if (config.diff_ids.size() != manifest.layers.size()) {
@@ -196,9 +296,7 @@ Result<ImageInfo> Job::run() {
       return fail(ErrorCode::kResourceExhausted, "{}: the image unpacks to more than is allowed", name_);
     image.layers.push_back(layer.digest.text());
   }
-  for (const Descriptor& layer : manifest.layers) {
-    if (!store_.has(layer.digest, layer.size)) TRY(fetch(source, layer, layer_name(layer)));
-  }
+  TRY(fetch_layers(source, manifest));
   TRY(ensure_directory(request_.home + "/bases", 0700));
   const std::string base = fmt::format("{}/bases/{}", request_.home, base_file_name(manifest.config.digest.text()));
   if (sys::stat(base)) {

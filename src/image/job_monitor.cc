@@ -6,16 +6,26 @@ Result<void> JobMonitor::step(const std::string& what, std::uint64_t done, std::
   constexpr auto kInterval = std::chrono::milliseconds(100);
   TRY(check());
   const auto now = std::chrono::steady_clock::now();
-  const bool finished = total != 0 && done == total;
-  if (what == last_what_ && !finished && now - last_time_ < kInterval) return {};
-  last_what_ = what;
-  last_time_ = now;
+  const std::lock_guard lock(mutex_);
+  if (total != 0 && done == total) {
+    last_time_.erase(what);
+  } else {
+    const auto [it, first] = last_time_.try_emplace(what, now);
+    if (!first && now - it->second < kInterval) return {};
+    it->second = now;
+  }
   return emit_({.what = what, .done = done, .total = total});
 }
 
 Result<void> JobMonitor::check() const {
-  if (interrupted_()) return fail(ErrorCode::kUnavailable, "the image job was interrupted");
+  if (cancelled_ || interrupted_()) return fail(ErrorCode::kUnavailable, "the image job was interrupted");
   return {};
+}
+
+Result<void> JobMonitor::pause(std::chrono::milliseconds time) const {
+  TRY(check());
+  pause_(time);
+  return check();
 }
 
 }  // namespace boxlite::image

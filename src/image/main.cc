@@ -3,54 +3,80 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <csignal>
+#include <array>
 
 #include "base/json.h"
 #include "base/sys.h"
+#include "image/curl_transport.h"
 #include "image/job.h"
+#include "image/login_job.h"
 
 namespace boxlite::image {
 namespace {
 
-constexpr std::size_t kMaxRequest = 1024 * 1024;
+constexpr std::size_t kMaxRequest = 8 * 1024 * 1024;  // an environment may have 6 MB
 
-volatile std::sig_atomic_t terminated = 0;
+// Readable once the job was told to end, and never read: any number of threads may wait for that.
+sys::Pipe terminated;  // NOLINT: a signal handler can reach nothing else
 
 Result<void> write_line(const Json& json) { return sys::write_all(STDOUT_FILENO, dump_json(json) + "\n"); }
 
 Result<JobRequest> read_request() {
-  std::string text(kMaxRequest + 1, '\0');
-  TRY_ASSIGN(const std::size_t count, sys::read_full(STDIN_FILENO, std::as_writable_bytes(std::span(text))));
-  if (count > kMaxRequest) return fail(ErrorCode::kInvalidArgument, "image job request: longer than {} bytes", kMaxRequest);
-  text.resize(count);
+  std::string text;
+  std::array<char, 64 * 1024> buffer = {};
+  for (;;) {
+    TRY_ASSIGN(const std::size_t count, sys::read(STDIN_FILENO, std::as_writable_bytes(std::span(buffer))));
+    if (count == 0) break;
+    text.append(buffer.data(), count);
+    if (text.size() > kMaxRequest)
+      return fail(ErrorCode::kInvalidArgument, "image job request: longer than {} bytes", kMaxRequest);
+  }
   TRY_ASSIGN(const Json json, parse_json(text, "image job request"));
   return job_request_from_json(json);
 }
 
 // A job nobody listens to has no purpose: the reader's end of the pipe is gone, or we were told to end.
-bool interrupted() {
-  if (terminated != 0) return true;
-  pollfd out = {.fd = STDOUT_FILENO, .events = 0, .revents = 0};
-  return ::poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP)) != 0;
+bool interrupted_within(std::chrono::milliseconds time) {
+  std::array<pollfd, 2> fds = {pollfd{.fd = STDOUT_FILENO, .events = 0, .revents = 0},
+                               pollfd{.fd = terminated.read_end.get(), .events = POLLIN, .revents = 0}};
+  return ::poll(fds.data(), fds.size(), static_cast<int>(time.count())) > 0;
+}
+
+Result<Json> run_request(JobMonitor& monitor) {
+  TRY_ASSIGN(const JobRequest request, read_request());
+  TRY(CurlTransport::initialise_library());
+  Json result = {{"event", "result"}};
+  if (request.action == "login") {
+    TRY(run_login(request, monitor));
+  } else if (request.action == "logout") {
+    TRY(run_logout(request));
+  } else if (request.action == "pull") {
+    TRY_ASSIGN(const ImageInfo image, run_job(request, monitor));
+    result["image"] = to_json(image);
+  } else {
+    return fail(ErrorCode::kInvalidArgument, "image job request: \"{}\" is no action", request.action);
+  }
+  return result;
 }
 
 int run() {
+  auto pipe = sys::pipe();
+  if (!pipe) return 1;
+  terminated = std::move(*pipe);
   struct sigaction action = {};
-  action.sa_handler = [](int) { terminated = 1; };
+  action.sa_handler = [](int) { (void)!::write(terminated.write_end.get(), "", 1); };
   ::sigaction(SIGTERM, &action, nullptr);
   ::sigaction(SIGINT, &action, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
 
-  JobMonitor monitor([](const JobProgress& progress) { return write_line(to_json(progress)); }, interrupted);
-  const auto image = [&]() -> Result<ImageInfo> {
-    TRY_ASSIGN(const JobRequest request, read_request());
-    return run_job(request, monitor);
-  }();
-  if (!image) {
-    (void)write_line(Json{{"event", "error"}, {"code", name(image.error().code())}, {"message", image.error().message()}});
+  JobMonitor monitor([](const JobProgress& progress) { return write_line(to_json(progress)); },
+                     [] { return interrupted_within(std::chrono::milliseconds(0)); }, interrupted_within);
+  const Result<Json> result = run_request(monitor);
+  if (!result) {
+    (void)write_line(Json{{"event", "error"}, {"code", name(result.error().code())}, {"message", result.error().message()}});
     return 1;
   }
-  return write_line(Json{{"event", "result"}, {"image", to_json(*image)}}) ? 0 : 1;
+  return write_line(*result) ? 0 : 1;
 }
 
 }  // namespace

@@ -124,6 +124,23 @@ Result<void> check_repository(std::string_view repository, std::string_view text
 
 }  // namespace
 
+bool is_registry_host(std::string_view text) { return is_registry(text); }
+
+bool is_repository_name(std::string_view text) { return check_repository(text, text).has_value(); }
+
+Result<std::vector<Reference>> candidates(std::string_view text, const std::vector<std::string>& search) {
+  TRY_ASSIGN(Reference reference, parse_reference(text));
+  const std::size_t slash = text.find('/');
+  const bool qualified =
+      text.starts_with(kLayoutPrefix) || (slash != std::string_view::npos && names_registry(text.substr(0, slash)));
+  if (qualified) return std::vector{std::move(reference)};
+  std::vector<Reference> result;
+  for (const std::string& registry : search) {
+    TRY_ASSIGN(result.emplace_back(), parse_reference(fmt::format("{}/{}", registry, text)));
+  }
+  return result;
+}
+
 Result<Reference> parse_reference(std::string_view text) {
   if (text.size() > 4096) return fail(ErrorCode::kInvalidArgument, "the image's name is longer than 4096 bytes");
   if (text.starts_with(kLayoutPrefix)) return parse_layout(text);

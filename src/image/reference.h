@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "base/result.h"
 #include "image/digest.h"
@@ -33,6 +34,15 @@ using Reference = std::variant<RegistryReference, LayoutReference>;
 
 /// kInvalidArgument with the rule that was broken.
 Result<Reference> parse_reference(std::string_view text);
+
+/// HOST or HOST:PORT, as it may stand before a repository.
+bool is_registry_host(std::string_view text);
+
+/// "library/alpine": components of lower-case letters and digits.
+bool is_repository_name(std::string_view text);
+
+/// What a name may mean: itself when it says its registry (or is a layout), else one for each registry of the search list.
+Result<std::vector<Reference>> candidates(std::string_view text, const std::vector<std::string>& search);
 
 /// Fully qualified: "docker.io/library/alpine:3.20", "quay.io/a/b@sha256:…", "oci:/dir:tag".
 std::string to_string(const Reference& reference);

@@ -30,23 +30,38 @@ class FakeTransport : public RegistryTransport {
       if (header.starts_with("Authorization: ")) authorization = header.substr(15);
     }
     requests.push_back(url.text + (authorization.empty() ? "" : " [" + authorization + "]"));
-    if (url.scheme == "https" && url.is_loopback()) return fail(ErrorCode::kUnsupported, "no TLS");
+    if (url.scheme == "https" && (url.is_loopback() || url.host == no_tls)) return fail(ErrorCode::kUnsupported, "no TLS");
     const auto it = web.find(url.text);
     if (it == web.end()) return fail(ErrorCode::kUnavailable, "refused: {}", url.text);
+    range = "";
+    for (const std::string& header : headers) {
+      if (header.starts_with("Range: ")) range = header.substr(7);
+    }
     const Answer answer = it->second(authorization);
     HttpResponse response{.status = answer.status, .headers = answer.headers, .complete = answer.complete};
     TRY(sink(response, std::as_bytes(std::span(answer.body))));
     return response;
   }
 
+  Result<void> pause(std::chrono::milliseconds time) override {
+    pauses.push_back(time);
+    return {};
+  }
+
   std::map<std::string, std::function<Answer(const std::string& authorization)>> web;
   std::vector<std::string> requests;
+  std::string no_tls;
+  std::string range;  // of the last request
+  std::vector<std::chrono::milliseconds> pauses;
 };
 
 class RegistryClientTest : public ::testing::Test {
  protected:
   RegistryClient client(const std::string& reference, std::optional<Credentials> credentials = {}) {
-    return RegistryClient(transport_, std::get<RegistryReference>(*parse_reference(reference)), std::move(credentials));
+    auto parsed = std::get<RegistryReference>(*parse_reference(reference));
+    Endpoint endpoint = endpoints_of(parsed.registry, config_).at(endpoint_);
+    endpoint.credentials = std::move(credentials);
+    return RegistryClient(transport_, std::move(parsed), std::move(endpoint));
   }
   void serve(const std::string& url, const Answer& answer) {
     transport_.web[url] = [answer](const std::string&) { return answer; };
@@ -56,6 +71,14 @@ class RegistryClientTest : public ::testing::Test {
 
   static Result<void> ignore(std::span<const std::byte>) { return {}; }
 
+  static std::string text_of(std::span<const std::byte> data) {
+    std::string text;
+    for (const std::byte b : data) text += static_cast<char>(b);
+    return text;
+  }
+
+  RegistryConfig config_;
+  std::size_t endpoint_ = 0;
   FakeTransport transport_;
   Descriptor blob_{.media_type = {}, .digest = sha256("data"), .size = 4, .platform = {}, .name = {}};
   std::string blob_path_ = "/v2/a/b/blobs/" + sha256("data").text();
@@ -186,6 +209,144 @@ TEST_F(RegistryClientTest, FailuresSayWhatHappened) {
             std::string::npos);
 }
 
+TEST_F(RegistryClientTest, ABrokenBlobGoesOnWhereItBroke) {
+  int calls = 0;
+  transport_.web["https://r.io" + blob_path_] = [&](const std::string&) -> Answer {
+    if (++calls == 1) return {.body = "da", .complete = false};
+    EXPECT_EQ(transport_.range, "bytes=2-");
+    return {.status = 206, .headers = {{"content-range", "bytes 2-3/4"}}, .body = "ta"};
+  };
+  std::string got;
+  const auto collect = [&](std::span<const std::byte> data) -> Result<void> {
+    got += text_of(data);
+    return {};
+  };
+  ASSERT_TRUE(client("r.io/a/b:t").blob(blob_, "layer", collect));
+  EXPECT_EQ(got, "data");
+  EXPECT_EQ(transport_.pauses.size(), 1U);
+}
+
+TEST_F(RegistryClientTest, ARegistryThatDoesNotKnowRangeIsReadOverAgain) {
+  int calls = 0;
+  transport_.web["https://r.io" + blob_path_] = [&](const std::string&) -> Answer {
+    return ++calls == 1 ? Answer{.body = "dat", .complete = false} : Answer{.body = "data"};
+  };
+  std::string got;
+  const auto collect = [&](std::span<const std::byte> data) -> Result<void> {
+    got += text_of(data);
+    return {};
+  };
+  ASSERT_TRUE(client("r.io/a/b:t").blob(blob_, "layer", collect));
+  EXPECT_EQ(got, "data");
+}
+
+TEST_F(RegistryClientTest, AnotherPartThanTheOneAskedForIsRefused) {
+  int calls = 0;
+  transport_.web["https://r.io" + blob_path_] = [&](const std::string&) -> Answer {
+    if (++calls == 1) return {.body = "da", .complete = false};
+    return {.status = 206, .headers = {{"content-range", "bytes 0-1/4"}}, .body = "ta"};
+  };
+  const auto result = client("r.io/a/b:t").blob(blob_, "layer", ignore);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code(), ErrorCode::kCorrupt);
+  serve("https://r.io" + blob_path_, {.status = 206, .headers = {{"content-range", "bytes 0-1/4"}}});
+  EXPECT_FALSE(client("r.io/a/b:t").blob(blob_, "layer", ignore)) << "206 without a Range";
+}
+
+TEST_F(RegistryClientTest, WhatFailsForAWhileIsTriedAgainWithGrowingPauses) {
+  int calls = 0;
+  transport_.web["https://r.io/v2/a/b/manifests/t"] = [&](const std::string&) -> Answer {
+    return ++calls < 6 ? Answer{.status = 503} : document("{}");
+  };
+  RegistryClient known = client("r.io/a/b:t");
+  EXPECT_FALSE(known.top()) << "a host that was never seen to answer is given up sooner";
+  EXPECT_EQ(transport_.pauses.size(), 2U);
+  EXPECT_TRUE(known.top());
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_GE(transport_.pauses.at(i), std::chrono::milliseconds(100) * (1 << i));
+    EXPECT_LE(transport_.pauses.at(i), std::chrono::milliseconds(200) * (1 << i));
+  }
+}
+
+TEST_F(RegistryClientTest, RetryAfterIsObeyedUpToAMinute) {
+  int calls = 0;
+  transport_.web["https://r.io/v2/a/b/manifests/t"] = [&](const std::string&) -> Answer {
+    return ++calls == 1 ? Answer{.status = 429, .headers = {{"retry-after", "7"}}} : document("{}");
+  };
+  ASSERT_TRUE(client("r.io/a/b:t").top());
+  EXPECT_EQ(transport_.pauses, std::vector{std::chrono::milliseconds(7000)});
+  serve("https://r.io/v2/a/b/manifests/t", {.status = 429, .headers = {{"retry-after", "3600"}}});
+  const auto refused = client("r.io/a/b:t").top();
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message().find("try in 3600 s"), std::string::npos) << refused.error().message();
+  EXPECT_EQ(transport_.pauses.size(), 1U);
+}
+
+TEST_F(RegistryClientTest, WhatIsWrongForGoodIsNotTriedAgain) {
+  for (const long status : {400L, 403L, 404L, 416L}) {
+    serve("https://r.io/v2/a/b/manifests/t", {.status = status});
+    EXPECT_FALSE(client("r.io/a/b:t").top());
+  }
+  EXPECT_TRUE(transport_.pauses.empty());
+}
+
+TEST_F(RegistryClientTest, AMirrorIsAskedBelowItsPrefix) {
+  config_.hosts["r.io"].mirrors = {{.host = "m.io:5000", .prefix = "hub/r"}};
+  serve("https://m.io:5000/v2/hub/r/a/b/manifests/t", document("{}"));
+  EXPECT_TRUE(client("r.io/a/b:t").top());
+  endpoint_ = 1;
+  serve("https://r.io/v2/a/b/manifests/t", document("{}"));
+  EXPECT_TRUE(client("r.io/a/b:t").top());
+}
+
+TEST_F(RegistryClientTest, PlainHttpIsAlsoForHostsThatAreConfiguredSo) {
+  config_.hosts["r.io"].insecure = true;
+  transport_.no_tls = "r.io";
+  serve("http://r.io/v2/a/b/manifests/t", document("{}"));
+  EXPECT_TRUE(client("r.io/a/b:t").top());
+}
+
+TEST_F(RegistryClientTest, CredentialsGoToATokenServiceOnlyWhereItBelongsToTheRegistry) {
+  const auto try_realm = [&](const std::string& registry, const std::string& origin) {
+    transport_.web["https://" + registry + "/v2/a/b/manifests/t"] = [=](const std::string& authorization) -> Answer {
+      if (authorization == "Bearer tok") return document("{}");
+      return {.status = 401, .headers = {{"www-authenticate", "Bearer realm=\"" + origin + "/token\""}}};
+    };
+    serve(origin + "/token?scope=repository%3Aa%2Fb%3Apull", {.body = R"({"token":"tok"})"});
+    transport_.requests.clear();
+    return client(registry + "/a/b:t", secret_).top();
+  };
+  EXPECT_TRUE(try_realm("r.io", "https://r.io"));
+  EXPECT_TRUE(try_realm("r.io", "https://r.io:8443"));
+  EXPECT_TRUE(try_realm("registry.git.example", "https://git.example"));
+  for (const char* origin : {"https://evil.io", "https://x.r.io", "https://io", "https://evilr.io"}) {
+    const auto refused = try_realm("r.io", origin);
+    ASSERT_FALSE(refused) << origin;
+    EXPECT_EQ(refused.error().code(), ErrorCode::kPermissionDenied);
+    EXPECT_NE(refused.error().message().find("token_service"), std::string::npos);
+    EXPECT_EQ(transport_.requests.size(), 1U) << origin;
+  }
+  config_.hosts["r.io"].token_service = "https://auth.io/";
+  EXPECT_TRUE(try_realm("r.io", "https://auth.io"));
+  EXPECT_FALSE(try_realm("r.io", "https://auth.io:8443"));
+}
+
+TEST_F(RegistryClientTest, LoginIsWhatTheRegistrySaysOfTheCredentials) {
+  transport_.web["https://r.io/v2/"] = [](const std::string& authorization) -> Answer {
+    if (authorization == "Basic dXNlcjpwYXNz") return {};
+    return {.status = 401, .headers = {{"www-authenticate", R"(Basic realm="x")"}}};
+  };
+  const auto login = [&](const Credentials& credentials) {
+    Endpoint endpoint = endpoints_of("r.io", config_).back();
+    endpoint.credentials = credentials;
+    return RegistryClient(transport_, {.registry = "r.io", .repository = {}, .tag = {}, .digest = {}}, endpoint).check_login();
+  };
+  EXPECT_TRUE(login(secret_));
+  const auto wrong = login({.username = "user", .password = "other"});
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().code(), ErrorCode::kPermissionDenied);
+}
+
 TEST_F(RegistryClientTest, AManifestLargerThanTheLimitIsNotCollected) {
   serve("https://r.io/v2/a/b/manifests/t", document(std::string(kMaxManifestBytes + 1, ' ')));
   EXPECT_EQ(client("r.io/a/b:t").top().error().code(), ErrorCode::kCorrupt);
@@ -224,23 +385,37 @@ TEST(UrlTest, OriginsKeepTheirPortsApart) {
 TEST(DockerConfigTest, TheEntryOfARegistryIsFoundInAllSpellings) {
   const auto find = [](const std::string& key, const std::string& registry) {
     const Json config = {{"auths", {{key, {{"auth", base64_encode("u:p:q")}}}}}};
-    return find_credentials(dump_json(config), "config.json", registry);
+    return find_credentials(dump_json(config), "config.json",
+                            {.registry = registry, .repository = "team/app", .environment = {}});
   };
   EXPECT_EQ((*find("r.io:5000", "r.io:5000"))->password, "p:q");
   EXPECT_EQ((*find("https://r.io/v1/", "r.io"))->username, "u");
   EXPECT_TRUE((*find("https://index.docker.io/v1/", "docker.io")).has_value());
   EXPECT_FALSE((*find("r.io", "r.io:5000")).has_value());
   EXPECT_FALSE((*find("r.io", "other.io")).has_value());
+  EXPECT_TRUE((*find("r.io/team", "r.io")).has_value());
+  EXPECT_TRUE((*find("r.io/team/app", "r.io")).has_value());
+  EXPECT_FALSE((*find("r.io/tea", "r.io")).has_value());
+  EXPECT_FALSE((*find("r.io/other", "r.io")).has_value());
+}
+
+TEST(DockerConfigTest, TheLongestKeyWins) {
+  const auto entry = [](const std::string& user) { return Json{{"auth", base64_encode(user + ":p")}}; };
+  const Json config = {{"auths", {{"q.io", entry("all")}, {"q.io/team", entry("team")}, {"q.io/team/app/x", entry("other")}}}};
+  const auto found =
+      find_credentials(dump_json(config), "auth.json", {.registry = "q.io", .repository = "team/app", .environment = {}});
+  EXPECT_EQ((*found)->username, "team");
 }
 
 TEST(DockerConfigTest, ABrokenFileIsAnErrorThatDoesNotQuoteIt) {
-  const auto broken = find_credentials(R"({"auths":{"r.io":{"auth":"c2VjcmV0"}}})", "config.json", "r.io");
+  const CredentialQuery query{.registry = "r.io", .repository = {}, .environment = {}};
+  const auto broken = find_credentials(R"({"auths":{"r.io":{"auth":"c2VjcmV0"}}})", "config.json", query);
   ASSERT_FALSE(broken);
   EXPECT_EQ(broken.error().message().find("c2VjcmV0"), std::string::npos);
   EXPECT_EQ(broken.error().message().find("secret"), std::string::npos);
-  EXPECT_FALSE(find_credentials(R"({"auths":[]})", "config.json", "r.io"));
-  EXPECT_FALSE(*read_credentials("/absent/config.json", "r.io"));
-  EXPECT_FALSE(*find_credentials(R"({"auths":{"r.io":{}},"credsStore":"x"})", "config.json", "r.io"));
+  EXPECT_FALSE(find_credentials(R"({"auths":[]})", "config.json", query));
+  EXPECT_FALSE(*read_credentials({"/absent/config.json"}, query));
+  EXPECT_FALSE(find_credentials(R"({"auths":{"r.io":{"identitytoken":"c2VjcmV0"}}})", "config.json", query));
 }
 
 }  // namespace

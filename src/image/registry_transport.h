@@ -1,9 +1,10 @@
-// One HTTP GET: all of the network that the registry client sees, so that its rules are tested without one.
+// One HTTP GET, and waiting: all of the network that the registry client sees, so that its rules are tested without one.
 //
 // Redirects are never followed here and nothing is remembered between calls: which header may go where is decided in one place,
 // the client.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <map>
@@ -30,8 +31,11 @@ class RegistryTransport {
   virtual ~RegistryTransport() = default;
 
   /// `headers` are whole lines, "Accept: x". kUnsupported: the peer of an https URL does not speak TLS. kUnavailable: no
-  /// connection, no data for 60 s, or interrupted.
+  /// connection, no data for 30 s, or interrupted.
   virtual Result<HttpResponse> get(const Url& url, const std::vector<std::string>& headers, const BodySink& sink) = 0;
+
+  /// Waits before another try. kUnavailable when interrupted.
+  virtual Result<void> pause(std::chrono::milliseconds time) = 0;
 };
 
 }  // namespace boxlite::image

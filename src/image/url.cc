@@ -46,6 +46,11 @@ bool is_loopback_host(std::string_view host) {
   return ::inet_pton(AF_INET, std::string(host).c_str(), &address) == 1 && (ntohl(address.s_addr) >> 24) == 127;
 }
 
+std::string Url::authority() const {
+  const bool usual = port == (scheme == "https" ? "443" : "80");
+  return usual ? host : host + ":" + port;
+}
+
 bool Url::is_loopback() const { return is_loopback_host(host); }
 
 Result<Url> parse_url(const std::string& text) {

@@ -16,6 +16,8 @@ struct Url {
   std::string port;    // never empty
 
   std::string origin() const { return scheme + "://" + host + ":" + port; }
+  /// HOST, or HOST:PORT when the port is not the scheme's own.
+  std::string authority() const;
   bool is_loopback() const;
 };
 

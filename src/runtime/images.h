@@ -13,7 +13,10 @@ namespace boxlite {
 /// Gets the image from where its reference points, whether or not it is here already.
 Result<ImageInfo> pull_image(Context& context, const std::string& reference, const PullOptions& options);
 
-/// The image, from the home if both its record and its base disk are there.
+Result<void> login_registry(Context& context, const std::string& registry, const RegistryCredentials& credentials);
+Result<void> logout_registry(Context& context, const std::string& registry);
+
+/// The image as options.policy says, from the home if both its record and its base disk are there.
 Result<ImageInfo> ensure_image(Context& context, const std::string& reference, const PullOptions& options);
 
 }  // namespace boxlite

@@ -70,6 +70,12 @@ Result<ImageInfo> Runtime::pull(const std::string& reference, const PullOptions&
 
 Result<std::vector<ImageInfo>> Runtime::images() const { return impl_->context->database.images(); }
 
+Result<void> Runtime::login(const std::string& registry, const RegistryCredentials& credentials) {
+  return login_registry(*impl_->context, registry, credentials);
+}
+
+Result<void> Runtime::logout(const std::string& registry) { return logout_registry(*impl_->context, registry); }
+
 Result<HostInfo> Runtime::info() const { return host_info(*impl_->context); }
 
 }  // namespace boxlite
