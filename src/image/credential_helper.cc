@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -61,24 +62,24 @@ Result<std::optional<Credentials>> ask_credential_helper(const std::string& name
   if (!is_name(name)) return fail(ErrorCode::kInvalidArgument, "\"{}\" is not the name of a credential helper", name);
   const std::string program = "docker-credential-" + name;
   TRY_ASSIGN(const std::string path, find_in_path(program, environment));
-  TRY_ASSIGN(sys::Pipe input, sys::pipe());
+  TRY_ASSIGN(sys::SocketPair input, sys::socket_pair());
   TRY_ASSIGN(sys::Pipe output, sys::pipe());
   // A session of its own: what it started itself ends with it.
   TRY_ASSIGN(ChildProcess child, ChildProcess::spawn({.program = path,
                                                       .argv = {program, "get"},
                                                       .environment = environment,
-                                                      .stdin_fd = input.read_end.get(),
+                                                      .stdin_fd = input.b.get(),
                                                       .stdout_fd = output.write_end.get(),
                                                       .die_with_parent = true,
                                                       .new_session = true}));
-  input.read_end.reset();
+  input.b.reset();
   output.write_end.reset();
-  // Fits into the pipe, so it does not wait; a helper that does not read it is no error of ours.
-  (void)sys::write_all(input.write_end.get(), server);
-  input.write_end.reset();
+  // Fits into the buffer, so it does not wait; a helper that does not read it is no error of ours.
+  (void)::send(input.a.get(), server.data(), server.size(), MSG_NOSIGNAL);
+  input.a.reset();
   const auto deadline = Clock::now() + timeout;
   Result<std::string> answer = read_answer(output.read_end.get(), program, deadline);
-  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(answer ? deadline - Clock::now() : Clock::duration());
   const auto ended = wait_process_end(child.pidfd(), std::max(left, std::chrono::milliseconds(0)));
   ::kill(-child.pid(), SIGKILL);
   TRY_ASSIGN(const ExitStatus status, child.wait());

@@ -154,12 +154,15 @@ bool Job::is_fetched(const Digest& digest) const {
 Result<BlobWriter> Job::fetch(Source& source, const Descriptor& descriptor, const std::string& what) {
   TRY_ASSIGN(BlobWriter writer, BlobWriter::create(store_, directory_.path(), descriptor.digest, descriptor.size,
                                                    fmt::format("{}: {}", name_, what)));
+  const bool quiet = what.starts_with("configuration");  // too small to be worth a line
   const BlobSink sink = [&](std::span<const std::byte> data) -> Result<void> {
     TRY(writer.append(data));
+    if (quiet || writer.size() == descriptor.size) return monitor_.check();
     return monitor_.step(what, writer.size(), descriptor.size);
   };
   TRY(std::visit([&](auto& s) { return s.blob(descriptor, what, sink); }, source));
   TRY(writer.verify());
+  if (!quiet) TRY(monitor_.step(what, descriptor.size, descriptor.size));  // done only now
   return writer;
 }
 

@@ -156,10 +156,10 @@ Result<std::variant<Manifest, Index>> parse_manifest(std::string_view bytes, std
 Result<Descriptor> select_platform(const Index& index, const Platform& platform, std::string_view what) {
   std::string offered;
   for (const Descriptor& descriptor : index.manifests) {
-    if (!descriptor.platform) continue;
-    if (matches(*descriptor.platform, platform)) return descriptor;
     // Attestations hang in an index as images for unknown/unknown.
-    if (descriptor.platform->os != "unknown") offered += (offered.empty() ? "" : ", ") + to_string(*descriptor.platform);
+    if (!descriptor.platform || descriptor.platform->os == "unknown") continue;
+    if (matches(*descriptor.platform, platform)) return descriptor;
+    offered += (offered.empty() ? "" : ", ") + to_string(*descriptor.platform);
   }
   return fail(ErrorCode::kNotFound, "{} has no variant for {}; it has: {}", what, to_string(platform),
               offered.empty() ? "none" : offered);

@@ -53,7 +53,8 @@ TEST(RegistryConfigTest, ANameWithoutARegistryMeansOneOfEachOfTheSearchList) {
   const std::vector<std::string> search = {"r.io", "docker.io"};
   const auto names = [&](const std::string& text) {
     std::vector<std::string> result;
-    for (const Reference& reference : *candidates(text, search)) result.push_back(to_string(reference));
+    const auto meanings = candidates(text, search);
+    for (const Reference& reference : meanings.value()) result.push_back(to_string(reference));
     return result;
   };
   EXPECT_EQ(names("app:1"), (std::vector<std::string>{"r.io/app:1", "docker.io/library/app:1"}));

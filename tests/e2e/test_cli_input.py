@@ -10,7 +10,8 @@ from boxlite_testing import proc
 
 IMAGE = "oci:/nonexistent/never-looked-at"
 
-VERBS = ["run", "create", "cp", "start", "stop", "kill", "exec", "ls", "ps", "list", "rm", "logs", "inspect", "wait", "pull", "images", "info",
+VERBS = ["run", "create", "cp", "start", "stop", "kill", "exec", "ls", "ps", "list", "rm", "logs", "inspect", "wait", "pull", "login", "logout",
+         "images", "info",
          "version"]
 
 
@@ -47,7 +48,7 @@ def test_a_flag_that_does_not_exist_is_refused_by_every_verb(boxlite, verb):
 
 
 @pytest.mark.parametrize("flag", ["-p", "--publish", "-P", "-v", "--volume", "--mount", "--network", "--env-file",
-                                  "--restart", "--device", "--gpus", "--platform", "--pull", "--security-opt", "--label-file"])
+                                  "--restart", "--device", "--gpus", "--security-opt", "--label-file"])
 def test_a_docker_flag_that_is_not_there_is_refused_by_name(boxlite, flag):
     for verb in ("run", "create"):
         assert_refused_untouched(boxlite, verb, flag, "value", IMAGE, mentions=[f"unknown flag {flag} for {verb}"])
@@ -64,6 +65,7 @@ def test_a_docker_flag_that_is_not_there_is_refused_by_name(boxlite, flag):
     (["exec", "", "true"], ["BOX"]),
     (["start"], ["BOX"]), (["stop"], ["BOX"]), (["kill"], ["BOX"]), (["rm"], ["BOX"]), (["rm", "-f"], ["BOX"]), (["wait"], ["BOX"]),
     (["inspect"], ["BOX"]), (["logs"], ["BOX"]), (["rm", ""], ["BOX"]), (["logs", "a", "b"], ["one BOX"]),
+    (["login", "a", "b"], ["one REGISTRY"]), (["logout", "a", "b"], ["one REGISTRY"]), (["login", "--password-stdin"], ["-u USER"]),
     (["pull"], ["IMAGE"]), (["pull", "a", "b"], ["one IMAGE"]),
     (["ls", "a"], ["a"]), (["images", "a"], ["a"]), (["info", "a"], ["a"]), (["version", "a"], ["a"]),
 ], ids=str)
@@ -77,7 +79,8 @@ def test_missing_and_surplus_operands(boxlite, arguments, mentions):
     ("--disk-size", "big", "--disk-size big"), ("--disk-size", "0", "--disk-size 0"),
     ("--cpus", "1.5", "use --cpus 2"), ("--cpus", "0", "--cpus 0"), ("--cpus", "two", "--cpus two"), ("--cpus", "-1", "--cpus -1"),
     ("-e", "=value", "--env"), ("-e", "", "--env"), ("--name", "", "--name"),
-    ("-w", "relative/dir", "--workdir relative/dir"),
+    ("--pull", "newer", "--pull newer"), ("--pull", "", '--pull ""'), ("--platform", "amd64", "--platform amd64"),
+    ("--platform", "linux/", "--platform linux/"), ("-w", "relative/dir", "--workdir relative/dir"),
 ], ids=str)
 def test_bad_values_name_flag_and_value(boxlite, flag, value, mentions):
     for verb in ("run", "create"):

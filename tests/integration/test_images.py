@@ -214,7 +214,7 @@ def private(demo):
 
 
 def test_a_password_opens_a_private_registry_and_shows_nowhere(home, private, work):
-    home.refused(private.demo, "permission_denied", "docker login")
+    home.refused(private.demo, "permission_denied", "boxlite login")
     home.refused(private.demo, "permission_denied", "refused the credentials", username="tester", password="wrong")
     event, output = home.run(private.demo, username="tester", password=PASSWORD)
     assert event["event"] == "result" and PASSWORD not in output
@@ -223,10 +223,10 @@ def test_a_password_opens_a_private_registry_and_shows_nowhere(home, private, wo
             assert path.endswith(".ext4") or PASSWORD.encode() not in file.read()
     config = private.write_docker_config(f"{work}/docker")
     identity.give(config)
-    assert home.pull(private.demo, docker_config=config)["id"] == event["image"]["id"]
+    assert home.pull(private.demo, auth_files=[config])["id"] == event["image"]["id"]
     home_two = Home()
     try:
-        home_two.refused(private.demo, "permission_denied", docker_config=f"{work}/docker/absent.json")
+        home_two.refused(private.demo, "permission_denied", auth_files=[f"{work}/docker/absent.json"])
     finally:
         shutil.rmtree(home_two.path)
 
