@@ -67,6 +67,7 @@ Samples sample(const Runtime& runtime, const std::vector<Subject>& boxes) {
   std::vector<std::optional<BoxUsage>> usages(boxes.size());
   {
     std::vector<std::jthread> threads;
+    threads.reserve(boxes.size());
     for (std::size_t i = 0; i < boxes.size(); ++i) {
       threads.emplace_back([&, i] {
         const auto box = runtime.get(boxes[i].id);

@@ -195,7 +195,7 @@ Result<void> validate_names(const BoxOptions& options) {
 Result<void> validate_labels(const BoxOptions& options) {
   std::size_t total = 0;
   for (const auto& [key, value] : options.labels) {
-    if (key.empty()) return bad("--label", key + "=" + value, "a label needs a name before \"=\"");
+    if (key.empty()) return bad("--label", fmt::format("{}={}", key, value), "a label needs a name before \"=\"");
     if (key.find('\0') != std::string::npos || value.find('\0') != std::string::npos)
       return bad("--label", key, "a NUL byte cannot be in a label");
     total += key.size() + value.size();
@@ -287,6 +287,7 @@ Result<std::string> hosts_line(std::string_view text) {
 
 std::vector<std::string> resolv_conf_lines(const BoxOptions& options) {
   std::vector<std::string> lines;
+  lines.reserve(options.dns.size() + 2);
   for (const std::string& server : options.dns) lines.push_back("nameserver " + server);
   std::vector<std::string> domains = options.dns_search;
   std::erase(domains, ".");
