@@ -3,7 +3,7 @@
 machine slows both. Ours and the peer's runs alternate; medians are compared.
 
     make bench                       all of it, with a release build; about ten minutes
-    bench/bench.py cold exec …       only these: cold, exec, files, ls, memory, jobs
+    bench/bench.py cold exec …       only these: cold, exec, files, ls, memory, pull, jobs
 
 Prints a table and writes docs/results/<date>-bench.json. Needs root, for podman and for /proc/<pid>/smaps_rollup.
 """
@@ -11,6 +11,7 @@ Prints a table and writes docs/results/<date>-bench.json. Needs root, for podman
 import datetime
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,7 @@ sys.path.insert(0, os.path.join(REPOSITORY, "tests", "e2e"))
 
 from boxlite_testing import census, oci, proc  # noqa: E402
 from boxlite_testing.cli import BIN_DIR, Boxlite  # noqa: E402
+from boxlite_testing.registry import Registry  # noqa: E402
 from boxlite_testing.waiting import wait_until  # noqa: E402
 from peers import Podman, RawQemu  # noqa: E402
 from toolchain import COMPILE, toolchain_image  # noqa: E402
@@ -123,6 +125,33 @@ class Bench:
         self.report("`cp` of 200 MB out of a box ÷ `exec tar | tar`", ours, peer, "s", 1.0)
         self.boxlite.ok("rm", "-f", "idle")
 
+    def pull(self):
+        tar = f"{self.directory}/buildd.tar"
+        subprocess.run(["mmdebstrap", "--variant=buildd", "--quiet", "bookworm", tar], check=True)
+        with open(tar, "rb") as file:
+            layout = oci.write_layout(f"{self.directory}/buildd", [file.read()], oci.DEMO_CONFIG)
+        registry = Registry()
+        try:
+            reference = registry.push(layout, "buildd:latest")
+            peaks = []
+
+            def ours():
+                with tempfile.TemporaryDirectory(prefix="boxlite-pull-", dir=self.directory) as home:
+                    peaks.append(peak_of_pull(home, reference))
+
+            def peer():
+                for folder in ("copied", "bundle"):
+                    shutil.rmtree(f"{self.directory}/{folder}", ignore_errors=True)
+                copied = f"oci:{self.directory}/copied:latest"
+                subprocess.run(["skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", f"docker://{reference}",
+                                copied], check=True)
+                subprocess.run(["umoci", "unpack", "--image", copied[4:], f"{self.directory}/bundle"], check=True, capture_output=True)
+
+            self.report("pull + base disk of a Debian buildd image ÷ skopeo copy + umoci unpack", *alternate(ours, peer, 3), "s", 0.8)
+            self.report("peak memory of that pull ÷ 64 MiB", max(peaks), 64, "MiB", 1)
+        finally:
+            registry.close()
+
     def jobs(self):
         layer = toolchain_image()
         image = "oci:" + oci.write_layout(f"{self.directory}/toolchain", [layer], oci.DEMO_CONFIG)
@@ -133,6 +162,14 @@ class Bench:
                                        lambda: podman.exec(*command), 3)
                 self.report(f"{name}-heavy job in a box ÷ under podman", ours, peer, "s")
         self.boxlite.ok("rm", "-f", "work")
+
+
+def peak_of_pull(home, reference):
+    """MiB; time(1) starts it, since a child of this large process would have its memory counted, too."""
+    request = {"home": home, "reference": reference, "disk_bytes": 10 << 30, "max_unpacked_bytes": 20 << 30}
+    done = subprocess.run(["/usr/bin/time", "-f", "%M", os.path.join(BIN_DIR, "boxlite-image")], input=json.dumps(request).encode(),
+                          check=True, capture_output=True)
+    return int(done.stderr.split()[-1]) / 1024
 
 
 def private_mib(pid):
@@ -151,7 +188,7 @@ def settled(read):
 
 
 def main():
-    wanted = sys.argv[1:] or ["cold", "exec", "files", "ls", "memory", "jobs"]
+    wanted = sys.argv[1:] or ["cold", "exec", "files", "ls", "memory", "pull", "jobs"]
     print(f"{'':<66} {'boxlite':>10} {'peer':>10} {'':<4} {'ratio':>7}")
     with tempfile.TemporaryDirectory(prefix="boxlite-bench-") as directory:
         bench = Bench(directory)
