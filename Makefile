@@ -4,13 +4,15 @@
 #   make           builds: programs land in build/bin, guest parts in build/guest
 #   make test      all tests, at most half an hour; as root it runs the end-to-end suite as root and as an ordinary user
 #   make soak      what takes longer; results in docs/results
+#   make release, make install [PREFIX=DIR]   without failpoints and tests; below /usr/local
 #   make bench     the figures of the README; results in docs/results
 #   make test-asan | format | tidy | deps | clean
 
+PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 PYTHON ?= /usr/bin/python3
 
-.PHONY: all build programs release kernel deps demo test unit soak bench test-asan format tidy clean
+.PHONY: all build programs release install kernel deps demo test unit soak bench test-asan format tidy clean
 
 all: build kernel
 
@@ -29,6 +31,10 @@ release:
 	cmake --preset release >/dev/null
 	cmake --build --preset release --target programs -j $(JOBS)
 	guest/kernel/build.sh build/release/guest/vmlinux
+
+# Installs what `make release` has built.
+install:
+	cmake --install build/release --prefix $(abspath $(PREFIX)) --strip
 
 kernel:
 	guest/kernel/build.sh build/guest/vmlinux

@@ -3,7 +3,6 @@
 # Needs a finished build (make demo does that); leaves nothing behind.
 set -eu
 cd "$(dirname "$0")/.."
-python=${PYTHON:-/usr/bin/python3}
 
 work=$(mktemp -d)
 export BOXLITE_HOME="$work/home"
@@ -32,7 +31,7 @@ show() {
 }
 
 say "A demo image, made here from the distribution's busybox: a plain OCI layout directory, no registry."
-PYTHONPATH=tests/e2e $python -m boxlite_testing.oci "$work/demo"
+scripts/demo-image.sh "$work/demo"
 show ls "$work/demo"
 
 say "What this host offers: which accelerator was proven to work, and what the jail around the virtual machine is made of."

@@ -23,7 +23,6 @@ def assert_refused_untouched(boxlite, *arguments, mentions=(), **options):
 
 
 @pytest.mark.parametrize("arguments, mentions", [
-    ([], ["COMMAND", "--help"]),
     ([""], ['""']),
     (["frobnicate"], ["unknown command frobnicate", "boxlite --help"]),
     (["attach", "a"], ["attach"]),
