@@ -2,9 +2,12 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
-from boxlite_testing import oci
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
+from boxlite_testing import oci  # noqa: E402
 
 REPOSITORY = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.path.join(REPOSITORY, "build", "dev")
