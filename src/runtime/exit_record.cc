@@ -21,16 +21,26 @@ std::string one_line(std::string text) {
   return text;
 }
 
-}  // namespace
+Result<Json> read_json(const std::string& path) {
+  TRY_ASSIGN(const std::string text, read_file(path, kMaxRecordFile));
+  return parse_json(text, path);
+}
 
-std::optional<ExitRecord> read_exit_record(const std::string& path) {
-  const auto text = read_file(path, kMaxRecordFile);
-  if (!text) return std::nullopt;
-  const auto json = parse_json(*text, path);
+std::optional<ExitRecord> parse(const Result<Json>& json) {
   if (!json) return std::nullopt;
   auto record = exit_record_from_json(*json);
   if (!record) return std::nullopt;
   return std::move(*record);
+}
+
+}  // namespace
+
+std::optional<ExitRecord> read_exit_record(const std::string& path) { return parse(read_json(path)); }
+
+std::optional<ExitRecord> read_left_record(const std::string& lease_path) {
+  const auto lease = read_json(lease_path);
+  if (!lease || !lease->is_object() || !lease->contains("exit")) return std::nullopt;
+  return parse(lease->at("exit"));
 }
 
 Result<void> write_exit_record(const HomePaths& paths, const std::string& id, ExitRecord record) {

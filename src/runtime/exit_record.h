@@ -13,6 +13,9 @@ namespace boxlite {
 /// nullopt: there is none, or none that can be read.
 std::optional<ExitRecord> read_exit_record(const std::string& path);
 
+/// The one that Lease::leave() has put into a lease file.
+std::optional<ExitRecord> read_left_record(const std::string& lease_path);
+
 /// Durable when it returns. A record that this start has already is kept: the first word is the shim's own.
 Result<void> write_exit_record(const HomePaths& paths, const std::string& id, ExitRecord record);
 

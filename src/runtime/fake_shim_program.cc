@@ -60,7 +60,7 @@ Result<void> serve(int listener) {
 }
 
 Result<void> run_box(const HomePaths& paths, Database& database, const ShimConfig& config, const std::string& what) {
-  TRY_ASSIGN(const Lease lease, Lease::take(paths, database, config.box_id, config.generation, std::chrono::seconds(60)));
+  TRY_ASSIGN(Lease lease, Lease::take(paths, database, config.box_id, config.generation, std::chrono::seconds(60)));
   report({{"report", "lease"}});
   if (what == "die-after-lease") ::raise(SIGKILL);
   if (what == "fail") {
@@ -76,7 +76,9 @@ Result<void> run_box(const HomePaths& paths, Database& database, const ShimConfi
   }
   TRY(serve(listener.get()));
   TRY(write_exit(paths, config, false, ""));
-  if (config.box.options.auto_remove) TRY(remove_own_box(paths, database, config.box_id));
+  if (!config.box.options.auto_remove) return {};
+  TRY(lease.leave(*read_exit_record(paths.exit_record(config.box_id))));
+  TRY(remove_own_box(paths, database, config.box_id));
   return {};
 }
 

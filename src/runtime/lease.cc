@@ -46,8 +46,8 @@ constexpr std::size_t kMaxRecord = 4096;
 constexpr auto kOpLockTimeout = std::chrono::seconds(30);
 constexpr auto kRecordPatience = std::chrono::milliseconds(200);  // a record that is not there by then is lost
 
-Result<void> write_record(const OfdLock& lock, const LeaseRecord& record) {
-  const std::string text = dump_json(to_json(record)) + "\n";
+Result<void> write_record(const OfdLock& lock, const Json& record) {
+  const std::string text = dump_json(record) + "\n";
   // Shorter or longer than the one before: a reader between the two calls sees no JSON, or JSON and a tail; it takes neither.
   if (::ftruncate(lock.fd(), 0) < 0) return fail_errno("truncate the lease");
   if (::pwrite(lock.fd(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) return fail_errno("write the lease");
@@ -107,8 +107,15 @@ Result<Lease> Lease::take(const HomePaths& paths, const Database& database, cons
     return fail(ErrorCode::kInvalidState, "start {} of box {} has been overtaken", generation, row->name);
   }
   TRY_ASSIGN(const LeaseRecord record, own_record(generation));
-  TRY(write_record(lock, record));
+  TRY(write_record(lock, to_json(record)));
   return Lease(std::move(lock));
+}
+
+Result<void> Lease::leave(const ExitRecord& exit) {
+  TRY_ASSIGN(const LeaseRecord record, own_record(exit.generation));
+  Json json = to_json(record);
+  json["exit"] = to_json(exit);
+  return write_record(lock_, json);
 }
 
 Result<LeaseState> probe_lease(const HomePaths& paths, std::string_view id) {

@@ -84,6 +84,7 @@ Result<void> end_silent_shim(Context& context, const BoxRow& row, int shim) {
 class ExitWatch {
  public:
   ExitWatch(const HomePaths& paths, const std::string& id) {
+    if (auto opened = sys::open(paths.lease(id), O_RDONLY | O_NOFOLLOW)) lease_ = std::move(*opened);
     if (auto opened = sys::open(paths.box(id), O_RDONLY | O_DIRECTORY)) directory_ = std::move(*opened);
     if (!directory_) return;
     inotify_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
@@ -99,15 +100,17 @@ class ExitWatch {
     }
   }
 
-  /// By descriptor, so that it is found in the trash too, while it is there.
+  /// By descriptors, so that it is found in the trash too, while it is there, and in the lease of a box that is gone altogether.
   std::optional<ExitRecord> record(std::uint64_t generation) const {
     if (!directory_) return std::nullopt;
     auto found = read_exit_record(fmt::format("/proc/self/fd/{}/exit.json", directory_.get()));
+    if (!found && lease_) found = read_left_record(fmt::format("/proc/self/fd/{}", lease_.get()));
     if (found && found->generation < generation) return std::nullopt;
     return found;
   }
 
  private:
+  UniqueFd lease_;
   UniqueFd directory_;
   UniqueFd inotify_;
 };

@@ -311,6 +311,7 @@ Result<void> Shim::conclude() {
                                      : Error(stop_requested_ ? ErrorCode::kInvalidState : ErrorCode::kInternal, record.reason));
   }
   if (config_.box.options.auto_remove) {
+    if (const auto left = lease_->leave(record); !left) log("{}", left.error().message());
     TRY_ASSIGN(Database database, Database::open(paths_.database()));
     TRY(remove_own_box(paths_, database, id_));
   }

@@ -123,7 +123,7 @@ def test_a_damaged_blob_in_a_real_registry(boxlite, spoiled):
 
 def test_a_layer_that_is_no_archive(boxlite, images):
     layout = oci.write_layout(f"{images}/garbage", [b"this is no tar archive" * 100], oci.DEMO_CONFIG)
-    boxlite.refused("pull", f"oci:{layout}", mentions="garbage")
+    boxlite.refused("pull", "-q", f"oci:{layout}", mentions="garbage")
     assert_home_is_clean(boxlite)
 
 
@@ -200,7 +200,7 @@ def test_a_disk_that_fills_up_during_a_pull(boxlite, images, size):
     options = f"size={size},mode=700,uid={identity.UID},gid={identity.GID}"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", boxlite.home], check=True)
     try:
-        boxlite.refused("pull", f"oci:{layout}", mentions="space")
+        boxlite.refused("pull", "-q", f"oci:{layout}", mentions="space")
         assert_home_is_clean(boxlite)
         used = int(subprocess.run(["du", "-sk", boxlite.home], check=True, capture_output=True, text=True).stdout.split()[0])
         assert used < 600, "what the pull wrote is still there"
