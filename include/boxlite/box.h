@@ -36,6 +36,21 @@ struct ExecOptions {
   bool open_stdin = false;
   unsigned rows = 0;
   unsigned columns = 0;
+  /// After that every process of the command gets SIGTERM, also one that has detached itself, and what is left two seconds later
+  /// SIGKILL; the exit code is 124. Kept in the box: it holds when this process is gone. 0: no limit.
+  std::chrono::milliseconds timeout{0};
+};
+
+/// The main command's session.
+inline constexpr const char* kMainSession = "main";
+
+struct AttachOptions {
+  std::string session_id = kMainSession;  // or an Execution's
+  /// Where to begin: OutputChunk's offset + size of the last piece that was seen. When that is kept no more, at the oldest byte
+  /// that is: the box keeps the last 256 KiB of each stream, and more only while somebody reads.
+  std::uint64_t stdout_offset = 0;
+  std::uint64_t stderr_offset = 0;
+  bool input = true;  // false: this view sends none
 };
 
 struct LogOptions {
@@ -135,8 +150,9 @@ class Box {
   /// Makes the entries of an uncompressed tar stream in a directory of the box.
   Result<void> copy_in_tar(int fd, const std::string& box_path, bool archive);
 
-  /// A view of the main command from its oldest kept output on.
-  Result<Execution> attach();
+  /// A view of a command, which may have others. The exit of a command that has ended can still be read: of the last 128 execs
+  /// while the box runs. kNotFound: there is no such session.
+  Result<Execution> attach(const AttachOptions& options = {});
 
   /// Calls `sink` with the kept records of the main command's output. `sink` returns false to end early. Works on stopped boxes.
   Result<void> logs(const LogOptions& options, const std::function<bool(const LogRecord&)>& sink) const;

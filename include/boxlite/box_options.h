@@ -54,6 +54,7 @@ struct BoxOptions {
 
   std::string stop_signal;               // a name or a number; "": the image's, else TERM
   std::optional<unsigned> stop_seconds;  // between the stop signal and SIGKILL; kDefaultStopSeconds
+  unsigned timeout_seconds = 0;          // the main command may run so long, as ExecOptions::timeout; 0: no limit
 };
 
 /// Refuses what cannot be right, before anything is looked up or made; Runtime::create() does the same. The message names an

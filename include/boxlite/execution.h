@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -21,13 +22,15 @@ enum class OutputStream { kStdout, kStderr };
 
 struct OutputChunk {
   OutputStream stream = OutputStream::kStdout;
-  std::string data;  // any bytes
+  std::string data;          // any bytes
+  std::uint64_t offset = 0;  // of data's first byte in its stream, from the command's start
 };
 
 struct ExitInfo {
   int code = 0;    // exit code; 128 + signal when a signal ended it
   int signal = 0;  // 0: it exited by itself
   bool oom_killed = false;
+  bool timed_out = false;  // ended because its time was up; the code is 124, as timeout(1)'s
 };
 
 using SessionEvent = std::variant<OutputChunk, ExitInfo>;
@@ -40,7 +43,12 @@ class Execution {
   Execution& operator=(Execution&&) noexcept;
   ~Execution();
 
+  /// For Box::attach(), now or later, from any process.
   const std::string& session_id() const;
+  /// The command has a terminal: all its output is on stdout.
+  bool tty() const;
+  /// write_stdin() is possible.
+  bool takes_stdin() const;
 
   /// The next piece of output, or the exit, which is last. nullopt: the timeout passed. No timeout: waits.
   /// kUnavailable when the box ended or its shim went away before the exit was seen.

@@ -35,6 +35,9 @@ constexpr std::size_t kMaxEndedOutput = std::size_t{16} * 1024 * 1024;
 constexpr std::size_t kMaxEntropy = 4096;
 constexpr milliseconds kGrace{5'000};  // for a host that has everything and does not close its streams
 constexpr milliseconds kKillDeadline{10'000};
+constexpr milliseconds kGraceAfterTimeout{2'000};
+constexpr int kTimeoutCode = 124;  // timeout(1)'s
+constexpr std::size_t kMaxNamedSessions = 8;
 
 Result<void> set_clock(std::uint64_t host_time_ns) {
   constexpr std::uint64_t kSecond = 1'000'000'000;
@@ -201,6 +204,7 @@ Result<void> Agent::start_main(const Caller& caller) {
     starting_.erase(main_.get());
     if (!result) return calls_.reply(caller, result);  // the child exits with 126 or 127, and the box ends with it
     if (state_ == State::kStarting) state_ = State::kRunning;
+    limit_time(main_, main_command_.timeout);
     main_->set_pid_in_container(1);
     calls_.reply_started(caller, *main_);
   });
@@ -218,7 +222,7 @@ Result<void> Agent::exec(const Caller& caller, const proto::Exec& call) {
   std::string id = sys::random_hex(6);
   TRY_ASSIGN(const SessionPtr session, make_session(std::move(id), command));
   TRY_ASSIGN(Launched launched, launch_command(options_, command, *session, main_->pidfd()));
-  return begin_session(caller, session, std::move(launched));
+  return begin_session(caller, session, std::move(launched), command.timeout);
 }
 
 Result<void> Agent::copy(const Caller& caller, const CopyJob& job) {
@@ -231,19 +235,20 @@ Result<void> Agent::copy(const Caller& caller, const CopyJob& job) {
   TRY_ASSIGN(const SessionPtr session, make_session(sys::random_hex(6), command));
   TRY_ASSIGN(Launched launched, launch_copy(job, *session, main_->pidfd()));
   session->end_with_views();
-  return begin_session(caller, session, std::move(launched));
+  return begin_session(caller, session, std::move(launched), {});
 }
 
-Result<void> Agent::begin_session(const Caller& caller, const SessionPtr& session, Launched launched) {
+Result<void> Agent::begin_session(const Caller& caller, const SessionPtr& session, Launched launched, milliseconds timeout) {
   TRY(session->started(launched.pid, std::move(launched.pidfd)));
   running_[launched.pid] = session;
   ReportReader::Handler handler;
-  handler.on_end = [this, caller, session](const Result<void>& result) {
+  handler.on_end = [this, caller, session, timeout](const Result<void>& result) {
     session->set_pid_in_container(starting_.at(session.get())->pid_in_container());
     starting_.erase(session.get());
     if (!result) return calls_.reply(caller, result);
     sessions_[session->id()] = session;
     if (session->has_exited()) keep_ended(session);
+    limit_time(session, timeout);
     calls_.open_view(caller, session, Reader(), false);
     if (session->ends_with_views() && !session->watched()) session->abandon();  // whoever asked has gone
   };
@@ -270,8 +275,34 @@ Result<Agent::SessionPtr> Agent::make_session(std::string id, const Command& com
 
 Result<Agent::SessionPtr> Agent::find_session(const std::string& id) const {
   const auto it = sessions_.find(id);
-  if (it == sessions_.end()) return fail(ErrorCode::kNotFound, "the box has no session \"{}\"", id.substr(0, 64));
-  return it->second;
+  if (it != sessions_.end()) return it->second;
+  // How somebody whose client died with the id finds the session again.
+  std::string running;
+  std::size_t count = 0;
+  for (const auto& [pid, session] : running_) {
+    if (session == main_ || !sessions_.contains(session->id())) continue;
+    if (++count <= kMaxNamedSessions) running += (running.empty() ? "; these run: " : ", ") + session->id();
+  }
+  if (count > kMaxNamedSessions) running += ", …";
+  return fail(ErrorCode::kNotFound, "the box has no session \"{}\"{}", id.substr(0, 64), running);
+}
+
+Result<void> Agent::signal_all(const Session& session, int signal) {
+  if (&session != main_.get()) return signal_session_cgroup(session.id(), signal);
+  return signal == SIGKILL ? kill_container_cgroup() : signal_everything(signal);
+}
+
+void Agent::limit_time(const SessionPtr& session, milliseconds timeout) {
+  if (timeout == milliseconds(0) || session->has_exited()) return;
+  limits_[session.get()] = {loop_.after(timeout, [this, session] { time_is_up(session); })};
+}
+
+void Agent::time_is_up(const SessionPtr& session) {
+  if (auto sent = signal_all(*session, SIGTERM); !sent) say(sent.error().message());
+  const auto kill = [this, session] {
+    if (auto sent = signal_all(*session, SIGKILL); !sent) say(sent.error().message());
+  };
+  limits_[session.get()] = {loop_.after(kGraceAfterTimeout, kill), true};
 }
 
 Result<void> Agent::attach(const Caller& caller, const proto::Attach& call) {
@@ -297,8 +328,7 @@ Result<void> Agent::signal(const proto::Signal& call) {
   }
   // Also for its group: the number of a leader that is gone may be another's by now.
   if (session->has_exited()) return fail(ErrorCode::kInvalidState, "session {} has ended", session->id());
-  if (call.whole_group() && main) return call.signal() == SIGKILL ? kill_container_cgroup() : signal_everything(call.signal());
-  if (call.whole_group()) return signal_session(session->pid(), call.signal());
+  if (call.whole_group()) return signal_all(*session, call.signal());
   return signal_process(session->pidfd(), call.signal());
 }
 
@@ -339,12 +369,22 @@ void Agent::process_ended(pid_t pid, ExitStatus status) {
   if (it == running_.end()) return;
   const SessionPtr session = it->second;
   running_.erase(it);
-  Session::Exit exit = {status, false};
+  Session::Exit exit = {.status = status};
   if (status.signal == SIGKILL) {
     const std::uint64_t kills = oom_kills();
     exit.oom_killed = kills > std::exchange(oom_kills_, kills);
   }
+  if (const auto limit = limits_.extract(session.get())) {
+    loop_.cancel(limit.mapped().timer);
+    if (limit.mapped().passed) {
+      exit.status = {kTimeoutCode, 0};
+      exit.timed_out = true;
+      if (auto killed = signal_all(*session, SIGKILL); !killed) say(killed.error().message());
+    }
+  }
   session->ended(exit);
+  if (session != main_) old_cgroups_.push_back(session->id());
+  std::erase_if(old_cgroups_, remove_session_cgroup);
   if (sessions_.contains(session->id())) keep_ended(session);
   if (session == main_) {
     state_ = State::kEnded;

@@ -6,6 +6,8 @@
 //    that do not fit the state are refused with invalid_state.
 //  - Nothing waits in a handler for a process of the container: starts are answered when the child's report ends (launch.h), so a
 //    container that hangs its own execs hangs nothing else.
+//  - A command that has run out of time gets SIGTERM and kGraceAfterTimeout later SIGKILL, with all of its cgroup: what has left
+//    its process group or session is reached, too. The limit is kept here, so it holds when the client is gone.
 //  - The end. Main's death kills the container: the kernel kills its pid namespace, and each session ends through the same
 //  SIGCHLD.
 //    Then the agent waits until every stream has been read to its end or closed by the host (all_sent() plus a short grace for a
@@ -17,6 +19,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "agent.pb.h"
 #include "agent/call_server.h"
@@ -45,7 +48,8 @@ class Agent {
   Result<void> start_main(const Caller& caller);
   Result<void> exec(const Caller& caller, const proto::Exec& call);
   Result<void> copy(const Caller& caller, const CopyJob& job);
-  Result<void> begin_session(const Caller& caller, const SessionPtr& session, Launched launched);
+  Result<void> begin_session(const Caller& caller, const SessionPtr& session, Launched launched,
+                             std::chrono::milliseconds timeout);
   Result<void> attach(const Caller& caller, const proto::Attach& call);
   Result<void> signal(const proto::Signal& call);
   Result<void> resize(const proto::Resize& call);
@@ -55,6 +59,9 @@ class Agent {
 
   Result<SessionPtr> make_session(std::string id, const Command& command);
   Result<SessionPtr> find_session(const std::string& id) const;
+  Result<void> signal_all(const Session& session, int signal);
+  void limit_time(const SessionPtr& session, std::chrono::milliseconds timeout);
+  void time_is_up(const SessionPtr& session);
   void reap();
   void process_ended(pid_t pid, ExitStatus status);
   void keep_ended(const SessionPtr& session);
@@ -80,6 +87,12 @@ class Agent {
   std::deque<std::string> ended_;               // oldest first
   std::map<pid_t, SessionPtr> running_;         // by pid as the agent sees it
   std::map<const Session*, std::unique_ptr<ReportReader>> starting_;
+  struct TimeLimit {
+    EventLoop::TimerId timer;
+    bool passed = false;  // then the timer is that of SIGKILL
+  };
+  std::map<const Session*, TimeLimit> limits_;
+  std::vector<std::string> old_cgroups_;  // of sessions that ended and left processes behind
 };
 
 }  // namespace boxlite::agent

@@ -18,6 +18,16 @@ std::string encode(const google::protobuf::MessageLite& message) {
   return bytes ? std::move(*bytes) : std::string();  // ours are far smaller than the limit
 }
 
+proto::Reply started(const Session& session) {
+  proto::Reply reply;
+  proto::Started& started = *reply.mutable_started();
+  started.set_session_id(session.id());
+  started.set_pid(session.pid_in_container());
+  started.set_tty(session.tty());
+  started.set_has_stdin(session.has_stdin());
+  return reply;
+}
+
 }  // namespace
 
 struct CallServer::Stream {
@@ -173,19 +183,12 @@ void CallServer::reply(const Caller& caller, const Result<void>& result) {
   answer(caller, reply, true);
 }
 
-void CallServer::reply_started(const Caller& caller, const Session& session) {
-  proto::Reply reply;
-  reply.mutable_started()->set_session_id(session.id());
-  reply.mutable_started()->set_pid(session.pid_in_container());
-  answer(caller, reply, true);
-}
+void CallServer::reply_started(const Caller& caller, const Session& session) { answer(caller, started(session), true); }
 
 void CallServer::open_view(const Caller& caller, std::shared_ptr<Session> session, Reader position, bool no_stdin) {
   const StreamPtr stream = caller.lock();
   if (!stream || stream->state != Stream::State::kWaiting) return;
-  proto::Reply reply;
-  reply.mutable_started()->set_session_id(session->id());
-  reply.mutable_started()->set_pid(session->pid_in_container());
+  const proto::Reply reply = started(*session);
   if (!stream->host_ended) {
     stream->session = std::move(session);
     stream->position = position;
@@ -242,6 +245,7 @@ bool CallServer::next_output(Stream& stream) {
   exited.set_code(session.exit().status.code);
   exited.set_signal(session.exit().status.signal);
   exited.set_oom_killed(session.exit().oom_killed);
+  exited.set_timed_out(session.exit().timed_out);
   stream.out = encode(message);
   stream.state = Stream::State::kEnding;
   return true;

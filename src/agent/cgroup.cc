@@ -4,9 +4,12 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <ctime>
 #include <string>
 
@@ -19,6 +22,10 @@ namespace {
 const std::string kRoot = "/sys/fs/cgroup";
 const std::string kContainer = kRoot + "/c1";
 const std::string kInit = kContainer + "/init";
+
+constexpr std::size_t kMaxProcs = std::size_t{4} * 1024 * 1024;
+
+std::string session_cgroup(const std::string& id) { return kInit + "/" + id; }
 
 Result<void> write_control(const std::string& path, std::string_view text) {
   TRY_ASSIGN(const UniqueFd fd, sys::open(path, O_WRONLY));
@@ -74,6 +81,27 @@ Result<void> create_container_cgroup() {
 Result<UniqueFd> open_container_cgroup() { return sys::open(kContainer, O_RDONLY | O_DIRECTORY); }
 
 Result<UniqueFd> open_init_cgroup() { return sys::open(kInit, O_RDONLY | O_DIRECTORY); }
+
+Result<UniqueFd> create_session_cgroup(const std::string& id) {
+  const std::string path = session_cgroup(id);
+  TRY(sys::mkdir(path, 0755));
+  return sys::open(path, O_RDONLY | O_DIRECTORY);
+}
+
+Result<void> signal_session_cgroup(const std::string& id, int signal) {
+  if (signal == SIGKILL) return write_control(session_cgroup(id) + "/cgroup.kill", "1");
+  TRY_ASSIGN(const std::string pids, read_file(session_cgroup(id) + "/cgroup.procs", kMaxProcs));
+  for (const char* at = pids.data(); at != pids.data() + pids.size();) {
+    pid_t pid = 0;
+    const auto [end, error] = std::from_chars(at, pids.data() + pids.size(), pid);
+    if (error == std::errc() && pid > 1) ::kill(pid, signal);
+    at = std::find(end, pids.data() + pids.size(), '\n');
+    if (at != pids.data() + pids.size()) ++at;
+  }
+  return {};
+}
+
+bool remove_session_cgroup(const std::string& id) { return ::rmdir(session_cgroup(id).c_str()) == 0 || errno == ENOENT; }
 
 Result<void> enter_container_cgroup() {
   if (::unshare(CLONE_NEWCGROUP) < 0) return fail_errno("unshare the cgroup namespace");

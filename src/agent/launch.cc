@@ -130,8 +130,13 @@ Result<void> adopt_pid_namespace(int main_pidfd) {
 
 Result<Launched> launch_command(const ContainerOptions& options, const Command& command, const Session& session, int main_pidfd) {
   TRY_ASSIGN(sys::Pipe pipe, sys::pipe());
-  TRY_ASSIGN(const UniqueFd cgroup, open_init_cgroup());
-  TRY_ASSIGN(Cloned cloned, clone_into(cgroup.get(), 0));
+  TRY_ASSIGN(const UniqueFd cgroup, create_session_cgroup(session.id()));
+  Result<Cloned> clone = clone_into(cgroup.get(), 0);
+  if (!clone) {
+    (void)remove_session_cgroup(session.id());
+    return std::unexpected(std::move(clone).error());
+  }
+  Cloned cloned = std::move(*clone);
   if (cloned.pid == 0) run_command(options, command, session, main_pidfd, pipe.write_end.get());
   return Launched{cloned.pid, std::move(cloned.pidfd), std::move(pipe.read_end), UniqueFd()};
 }

@@ -38,7 +38,7 @@ Result<Launched> launch_container(const ContainerOptions& options, const Command
 /// Makes the container whose first process this is the pid namespace of all children to come.
 Result<void> adopt_pid_namespace(int main_pidfd);
 
-/// Starts a command in the container of `main_pidfd`.
+/// Starts a command in the container of `main_pidfd`, in the session's own cgroup.
 Result<Launched> launch_command(const ContainerOptions& options, const Command& command, const Session& session, int main_pidfd);
 
 /// Starts a copy in the container of `main_pidfd`, with root's rights there.

@@ -16,6 +16,7 @@ constexpr std::size_t kMaxLine = 4096;
 constexpr std::size_t kMaxPath = 4095;
 constexpr std::size_t kMaxHostname = 63;
 constexpr std::size_t kMaxUser = 256;
+constexpr std::uint64_t kMaxTimeoutMs = std::uint64_t{366} * 24 * 3600 * 1000;
 constexpr std::uint64_t kShmBytes = std::uint64_t{64} << 20U;
 constexpr std::uint64_t kOpenFiles = 1048576;
 constexpr const char* kDefaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -116,6 +117,10 @@ Result<Command> parse_command(const proto::Process& process) {
   TRY_ASSIGN(const WindowSize size, parse_window(process.rows(), process.cols()));
   command.rows = size.rows;
   command.columns = size.columns;
+  if (process.timeout_ms() > kMaxTimeoutMs) {
+    return fail(ErrorCode::kInvalidArgument, "a timeout of {} ms is too long", process.timeout_ms());
+  }
+  command.timeout = std::chrono::milliseconds(process.timeout_ms());
   return command;
 }
 
@@ -156,12 +161,14 @@ std::vector<std::string> complete_environment(const Command& command, const std:
   std::vector<std::string> env = {kDefaultPath, "HOSTNAME=" + hostname};
   if (command.tty) env.emplace_back("TERM=xterm");
   env.push_back("HOME=" + home);
+  std::map<std::string, std::size_t, std::less<>> position;
+  for (std::size_t i = 0; i < env.size(); ++i) position.emplace(name_of(env[i]), i);
   for (const std::string& entry : command.env) {
-    const auto same = std::ranges::find(env, name_of(entry), name_of);
-    if (same != env.end()) {
-      *same = entry;
-    } else {
+    const auto [same, is_new] = position.try_emplace(std::string(name_of(entry)), env.size());
+    if (is_new) {
       env.push_back(entry);
+    } else {
+      env[same->second] = entry;
     }
   }
   return env;

@@ -1,6 +1,7 @@
 // What the host asks for, checked: nothing of a Call is used before it went through here.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -21,6 +22,7 @@ struct Command {
   bool open_stdin = false;
   std::uint16_t rows = 0;
   std::uint16_t columns = 0;
+  std::chrono::milliseconds timeout = {};  // 0: none
 };
 Result<Command> parse_command(const proto::Process& process);
 

@@ -1,14 +1,9 @@
 // Signals to many processes of the VM at once, found by /proc: pids never leave this file.
 #pragma once
 
-#include <sys/types.h>
-
 #include "base/result.h"
 
 namespace boxlite::agent {
-
-/// To every process of the session (setsid) led by `leader`, which must not have been reaped yet.
-Result<void> signal_session(pid_t leader, int signal);
 
 /// To every process of the container: all of the VM but the agent and the kernel's threads.
 Result<void> signal_everything(int signal);

@@ -103,6 +103,7 @@ class Session {
   struct Exit {
     ExitStatus status = {};
     bool oom_killed = false;
+    bool timed_out = false;
   };
   /// The command has exited.
   void ended(Exit exit);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cli/env_file.h"
 #include "cli/terminal.h"
 #include "cli/values.h"
 
@@ -15,6 +16,7 @@ void BoxFlags::add_to(FlagSet& flags) {
   flags.flag("--rm", auto_remove_, "Remove the box when its command has ended");
   flags.value("--name", "NAME", name_, "Name of the box (default: one is made up)");
   flags.list("-e,--env", "NAME[=VALUE]", env_, "Set a variable; without =VALUE it is taken from here");
+  flags.list("--env-file", "FILE", env_files_, "Set variables from lines NAME[=VALUE]; --env overrides them");
   flags.value("-w,--workdir", "DIR", working_dir_, "Working directory of the command");
   flags.value("-u,--user", "USER[:GROUP]", user_, "User of the command, names or numbers");
   flags.value("--entrypoint", "PROGRAM", entrypoint_, "Replace the image's entrypoint; \"\" drops it");
@@ -37,6 +39,7 @@ void BoxFlags::add_to(FlagSet& flags) {
   flags.value("--shm-size", "SIZE", shm_size_, "Size of /dev/shm (default 64m)");
   flags.value("--stop-signal", "SIGNAL", stop_signal_, "What stop sends (default: the image's, else TERM)");
   flags.value("--stop-timeout", "SECONDS", stop_timeout_, "What stop waits before SIGKILL (default 10)");
+  flags.value("--timeout", "SECONDS", timeout_, "End the box after that, with status 124");
 }
 
 Result<BoxOptions> BoxFlags::options(const FlagSet& flags, const std::vector<std::string>& operands) const {
@@ -54,7 +57,7 @@ Result<BoxOptions> BoxFlags::options(const FlagSet& flags, const std::vector<std
     result.entrypoint.emplace();
     if (!entrypoint_->empty()) result.entrypoint->push_back(*entrypoint_);
   }
-  TRY_ASSIGN(result.env, resolve_environment("--env", env_));
+  TRY_ASSIGN(result.env, read_environment(env_files_, env_));
   result.working_dir = working_dir_.value_or("");
   if (!result.working_dir.empty() && result.working_dir[0] != '/') {
     return fail(ErrorCode::kInvalidArgument, "--workdir {}: not an absolute path; begin it with /", result.working_dir);
@@ -118,6 +121,10 @@ Result<void> BoxFlags::set_container(BoxOptions& result) const {
   if (stop_timeout_) {
     TRY_ASSIGN(const std::chrono::seconds seconds, parse_seconds("--stop-timeout", *stop_timeout_));
     result.stop_seconds = static_cast<unsigned>(seconds.count());
+  }
+  if (timeout_) {
+    TRY_ASSIGN(const std::chrono::seconds seconds, parse_seconds("--timeout", *timeout_));
+    result.timeout_seconds = static_cast<unsigned>(seconds.count());
   }
   return {};
 }

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <utility>
 
+#include "cli/box_flags.h"
+#include "cli/detach_keys.h"
 #include "cli/interruptible_start.h"
 #include "cli/output.h"
 #include "cli/patient_call.h"
@@ -42,6 +44,17 @@ Result<void> allow_not_found(Result<void> result) {
   return result;
 }
 
+int report_exit(const ExitInfo& exit, const Box& box) {
+  if (exit.timed_out) print_error(fmt::format("box {}: the time of the command was up, and it was ended", box.name()));
+  return exit.code;
+}
+
+/// How to come back to a command that goes on.
+std::string way_back(const Box& box, const std::string& session_id) {
+  const std::string session = session_id == kMainSession ? "" : " " + session_id;
+  return fmt::format("the command goes on in box {}; boxlite attach {}{} returns to it", box.name(), box.name(), session);
+}
+
 /// Waits until the box is down; the exit status that its session's end makes.
 Result<int> status_after(const Result<PumpEnd>& end, Box& box) {
   const Result<int> down = box.wait();
@@ -49,13 +62,34 @@ Result<int> status_after(const Result<PumpEnd>& end, Box& box) {
     const bool gone = !down && down.error().code() == ErrorCode::kNotFound;
     return gone ? std::unexpected(end.error()) : down;
   }
-  if (const ExitInfo* exit = std::get_if<ExitInfo>(&*end)) return exit->code;
+  if (const ExitInfo* exit = std::get_if<ExitInfo>(&*end)) return report_exit(*exit, box);
   return report_lost_output(std::get<OutputLost>(*end));
+}
+
+PumpOptions pump_options(const Foreground& foreground, bool input, bool tty, std::optional<WindowSize> window) {
+  return {.input = input,
+          .tty = tty,
+          .window = window,
+          .pass_signals = foreground.pass_signals,
+          .detach_keys = input && tty ? foreground.detach_keys : ""};
 }
 
 }  // namespace
 
-Result<int> run_in_foreground(Box& box, const BoxOptions& options) {
+void TerminalFlags::add_to(FlagSet& flags) {
+  flags.value("--detach-keys", "KEYS", detach_keys_, "Keys that leave the command's terminal (default ctrl-p,ctrl-q)");
+}
+
+void TerminalFlags::add_sig_proxy_to(FlagSet& flags) {
+  flags.flag("--sig-proxy", sig_proxy_, "Pass signals on to the command, if it has no terminal (default true)");
+}
+
+Result<Foreground> TerminalFlags::foreground() const {
+  TRY_ASSIGN(std::string keys, parse_detach_keys(detach_keys_));
+  return Foreground{.detach_keys = std::move(keys), .pass_signals = sig_proxy_};
+}
+
+Result<int> run_in_foreground(Box& box, const BoxOptions& options, const Foreground& foreground) {
   const std::optional<WindowSize> window = window_size();
   StartOptions start;
   start.attach = true;
@@ -83,10 +117,15 @@ Result<int> run_in_foreground(Box& box, const BoxOptions& options) {
     TRY_ASSIGN(session, open_session(signals, still_runs, [&] { return box.attach(); }));
   }
 
-  const Result<PumpEnd> end = pump_session(session, signals, {options.open_stdin, options.tty, window});
+  const Result<PumpEnd> end = pump_session(session, signals, pump_options(foreground, options.open_stdin, options.tty, window));
+  const std::string session_id = session->session_id();
   session.reset();
 
   if (end) {
+    if (std::holds_alternative<Detached>(*end)) {
+      print_error(way_back(box, session_id));
+      return 0;
+    }
     if (const Interrupted* interrupted = std::get_if<Interrupted>(&*end)) {
       print_error(still_runs);
       return signal_status(interrupted->signal);
@@ -100,7 +139,7 @@ Result<int> run_in_foreground(Box& box, const BoxOptions& options) {
   return status;
 }
 
-Result<int> exec_in_foreground(Box& box, ExecOptions options) {
+Result<int> exec_in_foreground(Box& box, ExecOptions options, const Foreground& foreground) {
   const std::optional<WindowSize> window = window_size();
   if (options.tty && window) {
     options.rows = window->rows;
@@ -109,15 +148,51 @@ Result<int> exec_in_foreground(Box& box, ExecOptions options) {
   TRY_ASSIGN(SignalWatch signals, watch_session_signals());
   const std::string farewell = fmt::format("box {} does not answer; the command may run in it nevertheless", box.name());
   TRY_ASSIGN(const std::shared_ptr<Execution> session, open_session(signals, farewell, [&] { return box.exec(options); }));
-  TRY_ASSIGN(const PumpEnd end, pump_session(session, signals, {options.open_stdin, options.tty, window}));
-  if (const ExitInfo* exit = std::get_if<ExitInfo>(&end)) return exit->code;
+  TRY_ASSIGN(const PumpEnd end,
+             pump_session(session, signals, pump_options(foreground, options.open_stdin, options.tty, window)));
+  if (const ExitInfo* exit = std::get_if<ExitInfo>(&end)) return report_exit(*exit, box);
+  if (std::holds_alternative<Detached>(end)) {
+    print_error(way_back(box, session->session_id()));
+    return 0;
+  }
   if (const Interrupted* interrupted = std::get_if<Interrupted>(&end)) {
-    if (interrupted->unanswered) print_error(farewell);
+    print_error(interrupted->unanswered ? farewell : way_back(box, session->session_id()));
     return signal_status(interrupted->signal);
   }
   // As the kernel would do to it in a local pipe.
   (void)call_within(kAnswerPatience, [session] { return session->signal(SIGPIPE); });
   return report_lost_output(std::get<OutputLost>(end));
+}
+
+Result<int> attach_in_foreground(Box& box, const AttachOptions& options, const Foreground& foreground) {
+  TRY_ASSIGN(SignalWatch signals, watch_session_signals());
+  const std::string farewell = fmt::format("box {} does not answer", box.name());
+  TRY_ASSIGN(std::shared_ptr<Execution> session, open_session(signals, farewell, [&] { return box.attach(options); }));
+  const bool input = session->takes_stdin();
+  const bool tty = session->tty();
+  const std::string session_id = session->session_id();
+  TRY(check_terminal_input(input, tty));
+  if (const auto window = window_size(); tty && window) {
+    // Another size than the pump gives it next: what runs in the terminal sees a change and paints anew.
+    (void)call_within(kAnswerPatience, [session, size = *window] { return session->resize(size.rows + 1, size.columns); });
+  }
+  const Result<PumpEnd> end = pump_session(session, signals, pump_options(foreground, input, tty, std::nullopt));
+  session.reset();
+  if (end) {
+    if (std::holds_alternative<Detached>(*end)) {
+      print_error(way_back(box, session_id));
+      return 0;
+    }
+    if (const Interrupted* interrupted = std::get_if<Interrupted>(&*end)) {
+      print_error(interrupted->unanswered ? farewell : way_back(box, session_id));
+      return signal_status(interrupted->signal);
+    }
+    // It has other views, or none: whose output is lost is this one's matter.
+    if (const OutputLost* lost = std::get_if<OutputLost>(&*end)) return report_lost_output(*lost);
+    if (session_id != kMainSession) return report_exit(std::get<ExitInfo>(*end), box);
+  }
+  if (session_id != kMainSession) return std::unexpected(end.error());
+  return status_after(end, box);
 }
 
 }  // namespace boxlite::cli

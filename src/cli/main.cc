@@ -34,6 +34,7 @@ struct Verb {
 constexpr std::array kVerbs = {
     Verb{"run", verb_run, "Create a box from an image and run a command in it"},
     Verb{"exec", verb_exec, "Run a command in a running box"},
+    Verb{"attach", verb_attach, "Connect to a command that runs in a box"},
     Verb{"cp", verb_cp, "Copy files into or out of a box"},
     Verb{"ls", verb_list, "List boxes (also: ps, list)"},
     Verb{"ps", verb_list, ""},

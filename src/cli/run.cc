@@ -10,6 +10,7 @@ namespace boxlite::cli {
 Result<int> verb_run(Invocation& invocation) {
   FlagSet flags(invocation, "run", "[OPTIONS] IMAGE [COMMAND [ARG...]]", "Create a box from an image and run a command in it");
   BoxFlags box_flags;
+  TerminalFlags terminal;
   bool detach = false;
   flags.flag("-d,--detach", detach, "Leave the box running, print its id and return");
   box_flags.add_to(flags);
@@ -17,17 +18,20 @@ Result<int> verb_run(Invocation& invocation) {
   flags.value("--cidfile", "FILE", cid_path, "Write the id of the box to a new file");
   PullFlags pull_flags;
   pull_flags.add_policy_to(flags);
+  terminal.add_to(flags);
+  terminal.add_sig_proxy_to(flags);
   TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kEndFlags));
   if (!operands) return 0;
   TRY_ASSIGN(const BoxOptions options, box_flags.options(flags, *operands));
   TRY_ASSIGN(const PullOptions pull, pull_flags.options());
+  TRY_ASSIGN(const Foreground foreground, terminal.foreground());
   if (!detach) TRY(check_terminal_input(options.open_stdin, options.tty));
 
   TRY_ASSIGN(Runtime runtime, open_runtime(invocation));
   TRY_ASSIGN(CidFile cid_file, CidFile::create(cid_path));
   TRY_ASSIGN(Box box, runtime.create(options, pull));
   TRY(cid_file.keep(box));
-  if (!detach) return run_in_foreground(box, options);
+  if (!detach) return run_in_foreground(box, options, foreground);
 
   const auto started = box.start({});
   if (!started) {

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/sys.h"
+#include "cli/detach_keys.h"
 #include "cli/patient_call.h"
 
 namespace boxlite::cli {
@@ -32,7 +33,12 @@ bool is_transient(int error_number) { return error_number == EAGAIN || error_num
 class Pump {
  public:
   Pump(std::shared_ptr<Execution> session, SignalWatch& signals, const PumpOptions& options)
-      : shared_(std::move(session)), session_(*shared_), signals_(signals), options_(options), reading_(options.input) {}
+      : shared_(std::move(session)),
+        session_(*shared_),
+        signals_(signals),
+        options_(options),
+        detach_keys_(options.detach_keys),
+        reading_(options.input) {}
 
   Result<PumpEnd> run();
 
@@ -58,6 +64,7 @@ class Pump {
   PumpOptions options_;
 
   std::optional<PendingOutput> output_;
+  DetachKeys detach_keys_;
   std::string input_;
   bool reading_;                // standard input may have more
   bool input_refused_ = false;  // the command took none of input_; try again when the session moves
@@ -119,9 +126,14 @@ void Pump::read_input() {
   if (!count || *count == 0) {  // a terminal that hung up reads as an error
     reading_ = false;
     end_of_input_ = true;
+    input_ = detach_keys_.rest();
     return;
   }
-  input_.assign(reinterpret_cast<const char*>(buffer.data()), *count);
+  input_ = detach_keys_.pass({reinterpret_cast<const char*>(buffer.data()), *count});
+  if (detach_keys_.seen()) {
+    pass_input();
+    end_ = Detached();
+  }
 }
 
 void Pump::pass_input() {
@@ -160,7 +172,7 @@ void Pump::handle_signals() {
     if (!signal) return;
     if (*signal == SIGWINCH) {
       if (const auto size = window_size(); size && options_.tty) resize(*size);
-    } else if (options_.tty) {
+    } else if (options_.tty || !options_.pass_signals) {
       end_ = Interrupted{.signal = *signal};
     } else {
       pass_signal(*signal);

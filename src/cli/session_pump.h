@@ -19,6 +19,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <variant>
 
 #include "boxlite/execution.h"
@@ -31,6 +32,8 @@ struct PumpOptions {
   bool input = false;                     // our standard input is the command's
   bool tty = false;                       // the command has a terminal
   std::optional<WindowSize> window = {};  // what that terminal was given
+  bool pass_signals = true;               // false: a signal for us is for us alone, also without a terminal
+  std::string detach_keys = {};           // "": none
 };
 
 /// Our output cannot be written any more: its reader went away (code kUnavailable), the disk is full, …
@@ -42,7 +45,9 @@ struct Interrupted {
   int signal = 0;
   bool unanswered = false;  // the box did not take it
 };
-using PumpEnd = std::variant<ExitInfo, OutputLost, Interrupted>;
+/// The detach keys were typed; the command goes on.
+struct Detached {};
+using PumpEnd = std::variant<ExitInfo, OutputLost, Interrupted, Detached>;
 
 /// The signals the pump handles. Made before the command is started, so that none is lost between.
 Result<SignalWatch> watch_session_signals();

@@ -207,6 +207,22 @@ TEST_F(SessionPumpTest, InputIsPassedOnAndThenItsEnd) {
   EXPECT_TRUE(fake_->closed_);
 }
 
+TEST_F(SessionPumpTest, TheDetachKeysEndThePumpAndWhatWasTypedBeforeThemIsPassedOn) {
+  ASSERT_TRUE(sys::write_all(in_.write_end.get(), "typed\x10\x11unread"));
+  const PumpEnd end = pump({.input = true, .tty = true, .detach_keys = "\x10\x11"});
+  EXPECT_TRUE(std::holds_alternative<Detached>(end));
+  EXPECT_EQ(fake_->input_, "typed");
+  EXPECT_FALSE(fake_->closed_);
+}
+
+TEST_F(SessionPumpTest, ABeginningOfTheDetachKeysBeforeTheEndOfInputIsPassedOn) {
+  ASSERT_TRUE(sys::write_all(in_.write_end.get(), "typed\x10"));
+  in_.write_end.reset();
+  fake_->on_close_ = [this] { exit(0); };
+  EXPECT_EQ(exit_code(pump({.input = true, .tty = true, .detach_keys = "\x10\x11"})), 0);
+  EXPECT_EQ(fake_->input_, "typed\x10");
+}
+
 TEST_F(SessionPumpTest, InputThatIsNotTakenAtOnceIsNotLost) {
   std::string data;
   for (int i = 0; i < 20'000; ++i) data += std::to_string(i) + "\n";

@@ -33,6 +33,7 @@ Result<int> verb_stats(Invocation& invocation);
 Result<int> verb_kill(Invocation& invocation);
 Result<int> verb_cp(Invocation& invocation);
 Result<int> verb_exec(Invocation& invocation);
+Result<int> verb_attach(Invocation& invocation);
 Result<int> verb_list(Invocation& invocation);
 Result<int> verb_rm(Invocation& invocation);
 Result<int> verb_logs(Invocation& invocation);

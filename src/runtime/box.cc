@@ -130,11 +130,9 @@ Result<void> Box::copy_in_tar(int fd, const std::string& box_path, bool archive)
   return explain(*impl_->context, row, tar_into_box(impl_->context->paths.box(row.id), fd, box_path, archive));
 }
 
-Result<Execution> Box::attach() {
+Result<Execution> Box::attach(const AttachOptions& options) {
   TRY_ASSIGN(const BoxRow row, impl_->row());
-  TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
-  return explain(*impl_->context, row,
-                 attach_session(impl_->context->paths.box(row.id), {.open_stdin = config.options.open_stdin}));
+  return explain(*impl_->context, row, attach_session(impl_->context->paths.box(row.id), options));
 }
 
 Result<void> Box::logs(const LogOptions& options, const std::function<bool(const LogRecord&)>& sink) const {

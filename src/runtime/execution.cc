@@ -41,6 +41,8 @@ class Execution::Impl {
   explicit Impl(SessionView view) : view_(std::move(view)) {}
 
   const std::string& session_id() const { return view_.session_id; }
+  bool tty() const { return view_.tty; }
+  bool takes_stdin() const { return view_.open_stdin; }
   int poll_fd() const { return view_.socket.get(); }
   bool wants_write() {
     flush();
@@ -146,7 +148,7 @@ Result<void> Execution::Impl::take_chunk(proto::Chunk& chunk) {
   if (size == 0) return {};
   expected = {.offset = chunk.offset() + size, .may_skip = false};
   const auto stream = chunk.stream() == proto::Chunk::STDOUT ? OutputStream::kStdout : OutputStream::kStderr;
-  events_.emplace_back(OutputChunk{stream, std::move(*chunk.mutable_data())});
+  events_.emplace_back(OutputChunk{stream, std::move(*chunk.mutable_data()), chunk.offset()});
   return {};
 }
 
@@ -154,7 +156,7 @@ Result<void> Execution::Impl::take_exit(const proto::Exited& exited) {
   const bool sane = exited.code() >= 0 && exited.code() <= 255 && exited.signal() >= 0 && exited.signal() <= 64 &&
                     (exited.signal() == 0 || exited.code() == 128 + exited.signal());
   if (!sane) return fail(ErrorCode::kCorrupt, "an exit with code {} and signal {}", exited.code(), exited.signal());
-  events_.emplace_back(ExitInfo{exited.code(), exited.signal(), exited.oom_killed()});
+  events_.emplace_back(ExitInfo{exited.code(), exited.signal(), exited.oom_killed(), exited.timed_out()});
   ended_ = true;
   input_lost_ = true;
   input_.clear();
@@ -243,6 +245,8 @@ Result<std::size_t> Execution::write_stdin(std::span<const std::byte> data) { re
 Result<void> Execution::close_stdin() { return impl_->close_stdin(); }
 Result<void> Execution::signal(int number) { return impl_->signal(number); }
 Result<void> Execution::resize(unsigned rows, unsigned columns) { return impl_->resize(rows, columns); }
+bool Execution::tty() const { return impl_->tty(); }
+bool Execution::takes_stdin() const { return impl_->takes_stdin(); }
 int Execution::poll_fd() const { return impl_->poll_fd(); }
 bool Execution::wants_write() const { return impl_->wants_write(); }
 bool Execution::has_event() const { return impl_->has_event(); }

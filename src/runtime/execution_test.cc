@@ -244,8 +244,7 @@ TEST(ExecutionTest, AnAttachedViewMaySkipOnlyBeforeItsFirstChunk) {
     connection.write(chunk(1004, "."));
     connection.write(chunk(1006, "gap"));
   });
-  auto execution =
-      attach_session(agent.box(), {.session_id = "main", .stdout_offset = 10, .stderr_offset = 20, .open_stdin = false});
+  auto execution = attach_session(agent.box(), {.session_id = "main", .stdout_offset = 10, .stderr_offset = 20, .input = false});
   ASSERT_TRUE(execution) << execution.error().message();
   const Ended ended = run_to_end(*execution);
   EXPECT_EQ(ended.out, "kept.");
@@ -261,8 +260,7 @@ TEST(ExecutionTest, AnAttachedViewMaySkipOnlyBeforeItsFirstChunk) {
 
 TEST(ExecutionTest, AnAttachedViewMayNotGoBack) {
   FakeAgent agent(saying({chunk(9, "old")}));
-  auto execution =
-      attach_session(agent.box(), {.session_id = "main", .stdout_offset = 10, .stderr_offset = 0, .open_stdin = false});
+  auto execution = attach_session(agent.box(), {.session_id = "main", .stdout_offset = 10, .stderr_offset = 0, .input = false});
   ASSERT_TRUE(execution);
   EXPECT_EQ(run_to_end(*execution).exit.error().code(), ErrorCode::kCorrupt);
 }

@@ -36,6 +36,7 @@ void visit_options(Options& options, Visit&& visit) {
   visit("shm_bytes", options.shm_bytes);
   visit("stop_signal", options.stop_signal);
   visit("stop_seconds", options.stop_seconds);
+  visit("timeout_seconds", options.timeout_seconds);
 }
 
 }  // namespace boxlite

@@ -86,6 +86,8 @@ Result<SessionView> open_session(const std::string& box_directory, const proto::
   if (!reply.has_started()) return fail(ErrorCode::kCorrupt, "the agent of box {} replied without a session", view.box_name);
   TRY(check_started(reply.started()));
   view.session_id = reply.started().session_id();
+  view.tty = reply.started().tty();
+  view.open_stdin = reply.started().has_stdin();
   return view;
 }
 
@@ -128,14 +130,17 @@ proto::Process to_process(const ExecOptions& options) {
   process.set_rows(options.rows);
   process.set_cols(options.columns);
   process.set_open_stdin(options.open_stdin);
+  process.set_timeout_ms(static_cast<std::uint64_t>(options.timeout.count()));
   return process;
 }
 
 Result<Execution> start_exec(const std::string& box_directory, const ExecOptions& options, std::chrono::milliseconds timeout) {
+  if (options.timeout < std::chrono::milliseconds(0)) return fail(ErrorCode::kInvalidArgument, "a timeout before the start");
   if (options.command.empty()) return fail(ErrorCode::kInvalidArgument, "no command was given to run in the box");
   proto::Call call;
   *call.mutable_exec()->mutable_process() = to_process(options);
   TRY_ASSIGN(SessionView view, open_session(box_directory, call, timeout));
+  view.tty = options.tty;
   view.open_stdin = options.open_stdin;
   return make_execution(std::move(view));
 }
@@ -146,9 +151,9 @@ Result<Execution> attach_session(const std::string& box_directory, const AttachO
   call.mutable_attach()->set_session_id(options.session_id);
   call.mutable_attach()->set_stdout_offset(options.stdout_offset);
   call.mutable_attach()->set_stderr_offset(options.stderr_offset);
-  call.mutable_attach()->set_no_stdin(!options.open_stdin);
+  call.mutable_attach()->set_no_stdin(!options.input);
   TRY_ASSIGN(SessionView view, open_session(box_directory, call, timeout));
-  view.open_stdin = options.open_stdin;
+  view.open_stdin = view.open_stdin && options.input;
   view.stdout_at = {.offset = options.stdout_offset, .may_skip = true};
   view.stderr_at = {.offset = options.stderr_offset, .may_skip = true};
   return make_execution(std::move(view));

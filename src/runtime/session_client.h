@@ -20,9 +20,6 @@ namespace boxlite {
 /// How long an agent may take to reply. Calls do no long work, but a guest under TCG on a busy host can stand still for a while.
 inline constexpr std::chrono::milliseconds kAgentTimeout = std::chrono::seconds(60);
 
-/// The main command's session id.
-inline constexpr const char* kMainSession = "main";
-
 /// One call on a stream of its own. A Failure of the agent becomes an Error with its code. kUnavailable: no shim listens, the box
 /// ended, or no reply within `timeout`.
 Result<proto::Reply> agent_call(const std::string& box_directory, const proto::Call& call,
@@ -47,12 +44,7 @@ Result<SessionView> open_session(const std::string& box_directory, const proto::
 Result<Execution> start_exec(const std::string& box_directory, const ExecOptions& options,
                              std::chrono::milliseconds timeout = kAgentTimeout);
 
-struct AttachOptions {
-  std::string session_id = kMainSession;
-  std::uint64_t stdout_offset = 0;  // where to begin; the oldest kept byte if that is gone
-  std::uint64_t stderr_offset = 0;
-  bool open_stdin = false;  // false: write_stdin() is refused
-};
+/// A view of a session. With options.input, input is taken when the agent says that the command has a standard input.
 Result<Execution> attach_session(const std::string& box_directory, const AttachOptions& options,
                                  std::chrono::milliseconds timeout = kAgentTimeout);
 

@@ -22,6 +22,7 @@ struct SessionView {
   std::string session_id;
   ExpectedOffset stdout_at;
   ExpectedOffset stderr_at;
+  bool tty = false;
   bool open_stdin = false;
 };
 

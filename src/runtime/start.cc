@@ -262,8 +262,7 @@ class Start {
   }
 
   Result<void> attach(int socket) {
-    TRY_ASSIGN(const BoxConfig box, box_config_from_json(row_.config));
-    TRY_ASSIGN(execution_, attach_session(context_.paths.box(row_.id), {.open_stdin = box.options.open_stdin}));
+    TRY_ASSIGN(execution_, attach_session(context_.paths.box(row_.id), {}));
     return send_line(socket, "go");
   }
 

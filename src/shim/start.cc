@@ -81,7 +81,8 @@ Result<proto::Call> configure_call(const ShimConfig& config) {
                                           .tty = options.tty,
                                           .open_stdin = options.open_stdin,
                                           .rows = config.rows,
-                                          .columns = config.columns});
+                                          .columns = config.columns,
+                                          .timeout = std::chrono::seconds(options.timeout_seconds)});
   configure.set_host_time_ns(wall_clock_ns());
   return call;
 }
