@@ -17,6 +17,7 @@ void BoxFlags::add_to(FlagSet& flags) {
   flags.list("-e,--env", "NAME[=VALUE]", env_, "Set a variable; without =VALUE it is taken from here");
   flags.value("-w,--workdir", "DIR", working_dir_, "Working directory of the command");
   flags.value("-u,--user", "USER[:GROUP]", user_, "User of the command, names or numbers");
+  flags.value("--rootfs", "DIR", rootfs_, "A directory of this host as the root, copied, instead of an IMAGE");
   flags.value("--entrypoint", "PROGRAM", entrypoint_, "Replace the image's entrypoint; \"\" drops it");
   flags.value("--cpus", "NUMBER", cpus_, "Whole CPUs (default 1)");
   flags.value("-m,--memory", "SIZE", memory_, "Memory (default 512m)");
@@ -40,11 +41,11 @@ void BoxFlags::add_to(FlagSet& flags) {
 }
 
 Result<BoxOptions> BoxFlags::options(const FlagSet& flags, const std::vector<std::string>& operands) const {
-  if (operands.empty()) return flags.usage_error("no IMAGE was given");
+  if (!rootfs_ && operands.empty()) return flags.usage_error("no IMAGE was given");
   BoxOptions result;
-  result.image = operands.front();
+  result.image = rootfs_ ? "rootfs:" + *rootfs_ : operands.front();
   if (result.image.empty()) return flags.usage_error("the IMAGE is empty");
-  result.command = command_after_separator({operands.begin() + 1, operands.end()});
+  result.command = command_after_separator({operands.begin() + (rootfs_ ? 0 : 1), operands.end()});
   if (name_) {
     if (name_->empty())
       return fail(ErrorCode::kInvalidArgument, "--name \"\": a name must not be empty; leave the flag out to get one");
