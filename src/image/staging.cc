@@ -129,6 +129,7 @@ Result<void> Staging::commit(const std::vector<StagedImage>& images) {
       if (built_.contains(base) || sys::stat(base)) continue;
       TRY_ASSIGN(built_[base], build_base(image));
     }
+    FAILPOINT("image.commit");
     TRY_ASSIGN(std::optional<OfdLock> lock, lock_store(request_->store_lock_fd));
     const bool complete = std::ranges::all_of(images, [&](const StagedImage& image) {
       return built_.contains(base_path(image)) || sys::stat(base_path(image)).has_value();
