@@ -84,8 +84,9 @@ Json to_json(const JobProgress& progress) {
 Json result_event(const std::vector<ImageInfo>& images) {
   Json list = Json::array();
   for (const ImageInfo& image : images) list.push_back(to_json(image));
-  Json event = {{"event", "result"}, {"images", list}};
+  Json event = {{"event", "result"}};
   if (!list.empty()) event["image"] = list.front();
+  if (!list.empty()) event["images"] = std::move(list);
   return event;
 }
 

@@ -75,7 +75,7 @@ Json to_json(const JobRequest& request);
 Result<JobRequest> job_request_from_json(const Json& json);
 /// One line of the job's output, the member "event" included.
 Json to_json(const JobProgress& progress);
-/// The last line: {"event":"result","images":[…]}, and "image" with the first of them.
+/// The last line: {"event":"result"}, with "images" and "image", the first of them, if there are any.
 Json result_event(const std::vector<ImageInfo>& images);
 Json to_json(const ImageInfo& image);
 Result<ImageInfo> image_info_from_json(const Json& json);

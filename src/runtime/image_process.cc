@@ -43,7 +43,7 @@ Result<std::optional<std::vector<ImageInfo>>> take_event(const std::string& line
   }
   if (event == "result") {
     std::vector<ImageInfo> images;
-    TRY_ASSIGN(const Json list, json_get<Json>(json, "images", kEvent));
+    TRY_ASSIGN(const Json list, json_get_or(json, "images", kEvent, Json::array()));
     for (const Json& item : list) {
       TRY_ASSIGN(ImageInfo image, image::image_info_from_json(item));
       images.push_back(std::move(image));
