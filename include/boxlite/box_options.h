@@ -22,9 +22,9 @@ inline constexpr std::uint64_t kDefaultShmBytes = 64 * kMiB;
 inline constexpr unsigned kDefaultStopSeconds = 10;
 
 struct BoxOptions {
-  std::string image;                 // a reference, or "oci:DIR"; pulled when it is not here
-  std::string name;                  // "": one is made up. [a-zA-Z0-9][a-zA-Z0-9_.-]*, at most 63 characters, unique in the home
-  std::vector<std::string> command;  // replaces the image's CMD when not empty
+  std::string image;  // a reference, an id, "oci:DIR", or "rootfs:DIR" (a directory, copied); pulled when it is not here
+  std::string name;   // "": one is made up. [a-zA-Z0-9][a-zA-Z0-9_.-]*, at most 63 characters, unique in the home
+  std::vector<std::string> command;                    // replaces the image's CMD when not empty
   std::optional<std::vector<std::string>> entrypoint;  // replaces ENTRYPOINT (and drops CMD, as docker does)
   std::vector<std::string> env;  // "NAME=value", added to the image's; kept out of database, argv, environments and logs
   std::string working_dir;       // "": the image's

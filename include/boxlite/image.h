@@ -24,15 +24,29 @@ struct ImageConfig {
 };
 
 struct ImageInfo {
-  std::string reference;             // fully qualified: "docker.io/library/alpine:3.20"
-  std::string id;                    // digest of the configuration: "sha256:…"
-  std::string manifest_digest;       // "sha256:…"
-  std::string platform;              // "linux/amd64"
-  std::string created;               // RFC 3339, as the image says; may be empty
-  std::uint64_t size_bytes = 0;      // sum of the layers as transferred
-  std::uint64_t unpacked_bytes = 0;  // sum of the file contents on the disk
-  std::vector<std::string> layers;   // digests, lowest first
+  std::string reference;              // fully qualified: "docker.io/library/alpine:3.20"; the id for an image without a name
+  std::string id;                     // digest of the configuration: "sha256:…"
+  std::string manifest_digest;        // "sha256:…"
+  std::string platform;               // "linux/amd64"
+  std::string created;                // RFC 3339, as the image says; may be empty
+  std::uint64_t size_bytes = 0;       // sum of the layers as transferred
+  std::uint64_t unpacked_bytes = 0;   // sum of the file contents on the disk
+  std::vector<std::string> layers;    // digests, lowest first
+  std::vector<std::string> diff_ids;  // digests of the uncompressed layers
   ImageConfig config;
+};
+
+/// What a removal of images did.
+struct ImageRemoval {
+  std::vector<std::string> untagged;  // full references that are gone
+  std::vector<std::string> deleted;   // ids of images that are gone
+  std::uint64_t reclaimed_bytes = 0;  // space on the disk
+};
+
+/// How the archive of a root file system becomes an image.
+struct ImportOptions {
+  std::string reference;             // its name; "": none
+  std::vector<std::string> changes;  // CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR as in a Dockerfile
 };
 
 /// Progress of a pull. Called on the pulling thread.

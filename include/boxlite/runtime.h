@@ -69,7 +69,26 @@ class Runtime {
   Result<std::vector<BoxInfo>> list() const;
 
   Result<ImageInfo> pull(const std::string& reference, const PullOptions& options = {});
+  /// One for each name; those without a name once.
   Result<std::vector<ImageInfo>> images() const;
+  /// By name, by id, or by an unambiguous beginning of an id.
+  Result<ImageInfo> image(const std::string& reference) const;
+
+  /// Archives (`docker save`, OCI image layout) and file system tars are read from a descriptor, which may be a pipe, plain or
+  /// compressed by gzip, bzip2, xz or zstd. `name` is what messages call it. All of an archive's images become the home's, or
+  /// none.
+  Result<std::vector<ImageInfo>> load(int fd, const std::string& name);
+  Result<ImageInfo> import_root(int fd, const std::string& name, const ImportOptions& options);
+  /// Writes one tar that is both, what `docker save` writes and an OCI image layout.
+  Result<void> save(const std::vector<std::string>& references, int fd, const std::string& name);
+
+  /// Gives an image one more name; an image that had it loses it.
+  Result<void> tag(const std::string& source, const std::string& target);
+  /// Removes a name, and with the last one the image. By id: the image with all its names, which must be forced when there are
+  /// several. An image that a box was made from must be forced; one that a running box uses is refused.
+  Result<ImageRemoval> remove_image(const std::string& reference, bool force);
+  /// Removes the images without a name, or `all` that no box was made from, and every file that nothing refers to any more.
+  Result<ImageRemoval> prune_images(bool all);
 
   /// Keeps credentials for a registry (HOST or HOST:PORT) in the home, once it has accepted them; kPermissionDenied: it has not.
   Result<void> login(const std::string& registry, const RegistryCredentials& credentials);

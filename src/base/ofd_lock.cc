@@ -36,16 +36,24 @@ Result<std::optional<OfdLock>> OfdLock::try_acquire(const std::string& path) {
   return fail_errno("lock {}", path);
 }
 
-Result<OfdLock> OfdLock::acquire(const std::string& path, std::chrono::milliseconds timeout) {
+Result<OfdLock> OfdLock::acquire(const std::string& path, std::chrono::milliseconds timeout, Mode mode) {
+  TRY_ASSIGN(UniqueFd fd, sys::open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+  auto lock = acquire(std::move(fd), timeout, mode);
+  if (!lock) return std::unexpected(std::move(lock).error().context(path));
+  return lock;
+}
+
+Result<OfdLock> OfdLock::acquire(UniqueFd fd, std::chrono::milliseconds timeout, Mode mode) {
   // The kernel's waiting form (F_OFD_SETLKW) has no deadline, and interrupting it needs a signal, which a library must not
   // use. Waiting with growing pauses costs nothing where these locks are contended: state changes take milliseconds.
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   auto pause = std::chrono::microseconds(200);
   for (;;) {
-    TRY_ASSIGN(std::optional<OfdLock> lock, try_acquire(path));
-    if (lock) return std::move(*lock);
+    struct flock lock = whole_file(mode == Mode::kExclusive ? F_WRLCK : F_RDLCK);
+    if (::fcntl(fd.get(), F_OFD_SETLK, &lock) == 0) return OfdLock(std::move(fd));
+    if (errno != EAGAIN && errno != EACCES) return fail_errno("lock");
     if (std::chrono::steady_clock::now() >= deadline) {
-      return fail(ErrorCode::kUnavailable, "{} is still locked after {} ms", path, timeout.count());
+      return fail(ErrorCode::kUnavailable, "still locked after {} ms", timeout.count());
     }
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 2, std::chrono::microseconds(20000));

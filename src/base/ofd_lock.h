@@ -19,11 +19,19 @@ namespace boxlite {
 
 class OfdLock {
  public:
+  enum class Mode { kExclusive, kShared };
+
   /// Creates the file (0600) if need be and takes the exclusive lock. nullopt: somebody else holds it.
   static Result<std::optional<OfdLock>> try_acquire(const std::string& path);
 
-  /// Waits for the lock. kUnavailable when the deadline passes.
-  static Result<OfdLock> acquire(const std::string& path, std::chrono::milliseconds timeout);
+  /// Creates the file if need be and waits for the lock. kUnavailable when the deadline passes.
+  static Result<OfdLock> acquire(const std::string& path, std::chrono::milliseconds timeout, Mode mode = Mode::kExclusive);
+
+  /// The same through a descriptor that is open for reading and writing. A process that inherited it has the lock as well.
+  static Result<OfdLock> acquire(UniqueFd fd, std::chrono::milliseconds timeout, Mode mode);
+
+  /// For a descriptor through which the lock was taken already, by a process that inherited it.
+  static OfdLock adopt(UniqueFd fd) { return OfdLock(std::move(fd)); }
 
   /// Is it held by anybody? Takes nothing and disturbs nobody. A file that does not exist is not held.
   static Result<bool> held(const std::string& path);

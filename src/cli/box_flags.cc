@@ -19,6 +19,7 @@ void BoxFlags::add_to(FlagSet& flags) {
   flags.list("--env-file", "FILE", env_files_, "Set variables from lines NAME[=VALUE]; --env overrides them");
   flags.value("-w,--workdir", "DIR", working_dir_, "Working directory of the command");
   flags.value("-u,--user", "USER[:GROUP]", user_, "User of the command, names or numbers");
+  flags.value("--rootfs", "DIR", rootfs_, "A directory of this host as the root, copied, instead of an IMAGE");
   flags.value("--entrypoint", "PROGRAM", entrypoint_, "Replace the image's entrypoint; \"\" drops it");
   flags.value("--cpus", "NUMBER", cpus_, "Whole CPUs (default 1)");
   flags.value("-m,--memory", "SIZE", memory_, "Memory (default 512m)");
@@ -43,11 +44,11 @@ void BoxFlags::add_to(FlagSet& flags) {
 }
 
 Result<BoxOptions> BoxFlags::options(const FlagSet& flags, const std::vector<std::string>& operands) const {
-  if (operands.empty()) return flags.usage_error("no IMAGE was given");
+  if (!rootfs_ && operands.empty()) return flags.usage_error("no IMAGE was given");
   BoxOptions result;
-  result.image = operands.front();
+  result.image = rootfs_ ? "rootfs:" + *rootfs_ : operands.front();
   if (result.image.empty()) return flags.usage_error("the IMAGE is empty");
-  result.command = command_after_separator({operands.begin() + 1, operands.end()});
+  result.command = command_after_separator({operands.begin() + (rootfs_ ? 0 : 1), operands.end()});
   if (name_) {
     if (name_->empty())
       return fail(ErrorCode::kInvalidArgument, "--name \"\": a name must not be empty; leave the flag out to get one");

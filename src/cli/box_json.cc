@@ -56,6 +56,7 @@ Json image_json(const ImageInfo& image) {
               {"size_bytes", image.size_bytes},
               {"unpacked_bytes", image.unpacked_bytes},
               {"layers", image.layers},
+              {"diff_ids", image.diff_ids},
               {"config", Json{{"env", config.env},
                               {"entrypoint", config.entrypoint},
                               {"cmd", config.cmd},

@@ -55,6 +55,12 @@ constexpr std::array kVerbs = {
     Verb{"login", verb_login, "Keep credentials for a registry"},
     Verb{"logout", verb_logout, "Forget credentials for a registry"},
     Verb{"images", verb_images, "List the images that are here"},
+    Verb{"rmi", verb_rmi, "Remove images"},
+    Verb{"tag", verb_tag, "Give an image one more name"},
+    Verb{"load", verb_load, "Take the images of an archive"},
+    Verb{"save", verb_save, "Write images into an archive"},
+    Verb{"import", verb_import, "Make an image of the tar of a root file system"},
+    Verb{"image", verb_image, "Work with images: inspect, prune, and the above"},
     Verb{"info", verb_info, "Print what this host offers"},
     Verb{"version", verb_version, "Print the version"},
 };

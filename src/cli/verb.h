@@ -43,6 +43,14 @@ Result<int> verb_pull(Invocation& invocation);
 Result<int> verb_login(Invocation& invocation);
 Result<int> verb_logout(Invocation& invocation);
 Result<int> verb_images(Invocation& invocation);
+Result<int> verb_image(Invocation& invocation);
+Result<int> verb_image_inspect(Invocation& invocation);
+Result<int> verb_image_prune(Invocation& invocation);
+Result<int> verb_load(Invocation& invocation);
+Result<int> verb_save(Invocation& invocation);
+Result<int> verb_import(Invocation& invocation);
+Result<int> verb_tag(Invocation& invocation);
+Result<int> verb_rmi(Invocation& invocation);
 Result<int> verb_info(Invocation& invocation);
 
 }  // namespace boxlite::cli

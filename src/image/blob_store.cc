@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/failpoint.h"
 #include "base/file.h"
@@ -23,6 +24,23 @@ bool BlobStore::has(const Digest& digest, std::uint64_t size) const {
   return st && S_ISREG(st->st_mode) && static_cast<std::uint64_t>(st->st_size) == size;
 }
 
+Result<bool> BlobStore::borrow(const Digest& digest, std::uint64_t size, const std::string& job_directory) const {
+  const std::string mine = job_directory + "/" + digest.hex();
+  if (::link(path(digest).c_str(), mine.c_str()) < 0 && errno != EEXIST) {
+    if (errno == ENOENT) return false;
+    return fail_errno("link {} to {}", path(digest), mine);
+  }
+  const auto st = sys::stat(mine);
+  if (st && S_ISREG(st->st_mode) && static_cast<std::uint64_t>(st->st_size) == size) return true;
+  TRY(sys::unlink(mine));
+  return false;
+}
+
+Result<void> BlobStore::publish(const std::string& file, const Digest& digest) const {
+  FAILPOINT("image.blob.commit");
+  return sys::rename(file, path(digest));
+}
+
 Result<void> BlobStore::sync() const { return sync_directory(directory_); }
 
 Result<std::string> read_verified(const std::string& path, const Digest& digest, std::size_t limit) {
@@ -31,11 +49,13 @@ Result<std::string> read_verified(const std::string& path, const Digest& digest,
   return bytes;
 }
 
-Result<BlobWriter> BlobWriter::create(const BlobStore& store, const std::string& job_directory, const Digest& digest,
-                                      std::uint64_t size, std::string what) {
+Result<BlobWriter> BlobWriter::create(const std::string& job_directory, const Digest& digest, std::uint64_t size,
+                                      std::string what) {
   std::string temporary = fmt::format("{}/{}", job_directory, digest.hex());
-  TRY_ASSIGN(UniqueFd fd, sys::open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
-  return BlobWriter(std::move(temporary), store.path(digest), digest, size, std::move(what), std::move(fd));
+  // What is there may be a name of a file in the store.
+  TRY(sys::unlink(temporary));
+  TRY_ASSIGN(UniqueFd fd, sys::open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+  return BlobWriter(std::move(temporary), digest, size, std::move(what), std::move(fd));
 }
 
 Result<void> BlobWriter::append(std::span<const std::byte> data) {
@@ -55,11 +75,6 @@ Result<void> BlobWriter::verify() {
   TRY(sys::fsync(fd_.get(), temporary_));
   fd_.reset();
   return {};
-}
-
-Result<void> BlobWriter::publish() const {
-  FAILPOINT("image.blob.commit");
-  return sys::rename(temporary_, target_);
 }
 
 }  // namespace boxlite::image

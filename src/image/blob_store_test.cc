@@ -17,10 +17,10 @@ namespace {
 class BlobStoreTest : public ::testing::Test {
  protected:
   Result<void> put(const std::string& data, const Digest& digest, std::uint64_t size) {
-    TRY_ASSIGN(BlobWriter writer, BlobWriter::create(store_, tmp_, digest, size, "layer x"));
+    TRY_ASSIGN(BlobWriter writer, BlobWriter::create(tmp_, digest, size, "layer x"));
     TRY(writer.append(std::as_bytes(std::span(data))));
     TRY(writer.verify());
-    return writer.publish();
+    return store_.publish(writer.path(), digest);
   }
 
   TempDir home_ = *TempDir::create("/tmp", "boxlite-blob-test-");
@@ -48,6 +48,19 @@ TEST_F(BlobStoreTest, TooFewAndTooManyBytesAreRefused) {
   EXPECT_NE(put("dat", sha256("data"), 4).error().message().find("got 3 of 4 bytes"), std::string::npos);
   EXPECT_NE(put("data!", sha256("data"), 4).error().message().find("longer than its 4 bytes"), std::string::npos);
   EXPECT_FALSE(store_.has(sha256("data"), 4));
+}
+
+TEST_F(BlobStoreTest, ABorrowedBlobOutlivesItsRemovalFromTheStore) {
+  const TempDir job = *TempDir::create(home_.path(), "job-");
+  EXPECT_FALSE(*store_.borrow(sha256("data"), 4, job.path()));
+  ASSERT_TRUE(put("data", sha256("data"), 4));
+  EXPECT_FALSE(*store_.borrow(sha256("data"), 5, job.path()));
+  EXPECT_TRUE(*store_.borrow(sha256("data"), 4, job.path()));
+  ASSERT_TRUE(sys::unlink(store_.path(sha256("data"))));
+  const std::string mine = job.path() + "/" + sha256("data").hex();
+  EXPECT_EQ(*read_verified(mine, sha256("data"), 100), "data");
+  ASSERT_TRUE(store_.publish(mine, sha256("data")));
+  EXPECT_TRUE(store_.has(sha256("data"), 4));
 }
 
 TEST_F(BlobStoreTest, ABlobThatRottedIsNotRead) {

@@ -1,4 +1,5 @@
-// The work of the program boxlite-image: get an image and make the read-only base disk of it; log in to a registry, and out.
+// The work of the program boxlite-image: get images and make the read-only base disks of them; write images into archives; log in
+// to a registry, and out.
 //
 // Registry, archive and file system libraries, and every byte that comes from a registry or a layer, stay in that program: a
 // process of its own per job, which the runtime starts, feeds and reads (docs/decisions/001-image-helper.md). One JobRequest as
@@ -7,6 +8,7 @@
 // and <home>/tmp, and <home>/auth.json, and knows nothing of the database.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -18,9 +20,25 @@
 
 namespace boxlite::image {
 
+enum class JobKind {
+  kPull,       // `reference`
+  kLoad,       // the images of an archive
+  kSave,       // `images` into an archive
+  kImport,     // an archive of a root file system, to be named `reference`
+  kDirectory,  // a directory of the host as the root of one box: a base disk, no blobs
+  kLogin,      // checks username and password with the registry `reference` and keeps them
+  kLogout,     // forgets them
+};
+
+// The store's lock, <home>/images/lock. Whoever makes blobs and bases refer to each other holds it shared, from the moment its
+// files are in place until what refers to them (the rows of images and boxes) is written; whoever removes what nobody refers to
+// holds it exclusively. Never while bytes are fetched or disks built. A job takes it through a descriptor that the runtime gives
+// it, and ends with it held: the runtime has it from then on.
+inline constexpr std::chrono::minutes kStoreLockTimeout{2};
+std::string store_lock_path(const std::string& home);
+
 struct JobRequest {
-  /// "pull"; "login" checks username and password with the registry and keeps them, "logout" forgets them.
-  std::string action = "pull";
+  JobKind kind = JobKind::kPull;
   std::string home;
   /// "registry/name:tag", "name@sha256:…", or "oci:DIR" / "oci:DIR:TAG" (an OCI image layout directory).
   /// For login and logout the registry: HOST or HOST:PORT.
@@ -36,6 +54,15 @@ struct JobRequest {
   /// Instead of the files, for embedding programs; goes to the registry itself, never to a mirror.
   std::optional<std::string> username;
   std::optional<std::string> password;
+  /// Inherited descriptor of the store's lock; -1: nobody removes anything from this home.
+  int store_lock_fd = -1;
+  /// Inherited descriptor of the archive, which is read or written from beginning to end; a pipe will do.
+  int archive_fd = -1;
+  std::string archive_name;          // for messages: "app.tar", "standard input"
+  std::vector<ImageInfo> images;     // kSave: one for each name
+  std::vector<std::string> changes;  // kImport: instructions of a Dockerfile ("CMD sh")
+  std::string directory;             // kDirectory: absolute
+  bool keep_blobs = true;            // false: only the base disk is wanted
 };
 
 struct JobProgress {
@@ -48,6 +75,8 @@ Json to_json(const JobRequest& request);
 Result<JobRequest> job_request_from_json(const Json& json);
 /// One line of the job's output, the member "event" included.
 Json to_json(const JobProgress& progress);
+/// The last line: {"event":"result"}, with "images" and "image", the first of them, if there are any.
+Json result_event(const std::vector<ImageInfo>& images);
 Json to_json(const ImageInfo& image);
 Result<ImageInfo> image_info_from_json(const Json& json);
 

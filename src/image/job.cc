@@ -1,17 +1,11 @@
 // Theory of operation. A job leaves two kinds of files, and both appear complete by one rename: blobs in the content store and
 // the base disk in <home>/bases. Until everything is fetched, verified and built they stay in the job's directory, which goes
 // with the job: a job that fails leaves nothing. It may be killed at any point and run again, and any number of jobs may run at
-// once. A base that exists is never replaced: overlays depend on its very blocks, so the second of two jobs that built the same
-// image drops its own. Jobs that want the same blobs wait for each other (blob_locks.h), so each is fetched once.
+// once. Jobs that want the same blobs wait for each other (blob_locks.h), so each is fetched once.
 //
 // The layers of a registry are fetched by a few threads, each with a connection of its own: hashing is the larger part of the
 // work with a near registry, and uses the cores that way.
 #include "image/job.h"
-
-#include <fcntl.h>
-#include <linux/fs.h>
-#include <stdio.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <atomic>
@@ -22,19 +16,17 @@
 #include <variant>
 #include <vector>
 
-#include "base/failpoint.h"
-#include "base/file.h"
 #include "base/sys.h"
-#include "image/base_disk.h"
+#include "image/archive_job.h"
+#include "image/archive_writer.h"
 #include "image/blob_locks.h"
 #include "image/blob_store.h"
 #include "image/curl_transport.h"
-#include "image/ext4_image.h"
 #include "image/image_config.h"
-#include "image/job_directory.h"
 #include "image/login_job.h"
 #include "image/oci_layout.h"
 #include "image/registry_client.h"
+#include "image/staging.h"
 
 namespace boxlite::image {
 namespace {
@@ -43,15 +35,13 @@ using Source = std::variant<RegistryClient, OciLayout>;
 
 constexpr std::size_t kParallelLayers = 4;
 
-class Job {
+class PullJob {
  public:
-  Job(const JobRequest& request, Reference reference, Platform platform, BlobStore store, JobDirectory directory,
-      JobMonitor& monitor)
+  PullJob(const JobRequest& request, Reference reference, Platform platform, Staging& staging, JobMonitor& monitor)
       : request_(request),
         reference_(std::move(reference)),
         platform_(std::move(platform)),
-        store_(std::move(store)),
-        directory_(std::move(directory)),
+        staging_(staging),
         monitor_(monitor),
         name_(fmt::format("image {}", to_string(reference_))) {}
 
@@ -61,33 +51,25 @@ class Job {
   Result<std::pair<Source, Document>> open_source();
   Result<std::pair<Source, Document>> open_registry(const RegistryReference& reference);
   Result<std::pair<Document, Manifest>> resolve(Source& source, Document document) const;
-  bool is_fetched(const Digest& digest) const;
   Result<BlobWriter> fetch(Source& source, const Descriptor& descriptor, const std::string& what);
-  Result<BlobLocks> lock_blobs(const Manifest& manifest) const;
+  Result<BlobLocks> lock_blobs(const Manifest& manifest);
   Result<void> fetch_layers(Source& source, const Manifest& manifest);
   Result<void> fetch_in_parallel(const RegistryClient& registry, const std::vector<Descriptor>& layers);
-  Result<void> keep(const Document& document);
   Result<ConfigDocument> fetch_config(Source& source, const Descriptor& descriptor);
-  Result<std::string> build_base(const Manifest& manifest, const ConfigDocument& config);
-  Result<void> publish_blobs() const;
-  Result<void> commit_base(const std::string& built, const std::string& target) const;
-  std::string local_path(const Digest& digest) const;
 
   const JobRequest& request_;
   Reference reference_;
   Platform platform_;
-  BlobStore store_;
-  JobDirectory directory_;
+  Staging& staging_;
   JobMonitor& monitor_;
   std::string name_;
   RegistryConfig config_;
   std::unique_ptr<CurlTransport> transport_;
-  std::vector<BlobWriter> fetched_;  // verified, not yet in the store
 };
 
 std::string layer_name(const Descriptor& layer) { return "layer " + layer.digest.text(); }
 
-Result<std::pair<Source, Document>> Job::open_source() {
+Result<std::pair<Source, Document>> PullJob::open_source() {
   if (const auto* layout = std::get_if<LayoutReference>(&reference_)) {
     TRY_ASSIGN(OciLayout source, OciLayout::open(*layout, platform_));
     TRY_ASSIGN(Document document, source.top());
@@ -97,7 +79,7 @@ Result<std::pair<Source, Document>> Job::open_source() {
 }
 
 // The first endpoint that has the image is where all of it comes from.
-Result<std::pair<Source, Document>> Job::open_registry(const RegistryReference& reference) {
+Result<std::pair<Source, Document>> PullJob::open_registry(const RegistryReference& reference) {
   TRY_ASSIGN(config_, read_registry_config(request_.home));
   TRY_ASSIGN(transport_, CurlTransport::create(monitor_, config_));
   std::vector<std::string> auth_files = {auth_file(request_.home)};
@@ -128,7 +110,7 @@ Result<std::pair<Source, Document>> Job::open_registry(const RegistryReference& 
   }
 }
 
-Result<std::pair<Document, Manifest>> Job::resolve(Source& source, Document document) const {
+Result<std::pair<Document, Manifest>> PullJob::resolve(Source& source, Document document) const {
   // An index may name an index, once: more would be a game.
   for (int depth = 0; depth < 3; ++depth) {
     TRY_ASSIGN(auto parsed, parse_manifest(document.bytes, document.media_type, name_));
@@ -141,19 +123,10 @@ Result<std::pair<Document, Manifest>> Job::resolve(Source& source, Document docu
   return fail(ErrorCode::kCorrupt, "{}: indexes are nested too deeply", name_);
 }
 
-std::string Job::local_path(const Digest& digest) const {
-  const auto it = std::ranges::find(fetched_, digest, &BlobWriter::digest);
-  return it == fetched_.end() ? store_.path(digest) : it->path();
-}
-
-bool Job::is_fetched(const Digest& digest) const {
-  return std::ranges::find(fetched_, digest, &BlobWriter::digest) != fetched_.end();
-}
-
 // May be called by several threads at once, of different descriptors.
-Result<BlobWriter> Job::fetch(Source& source, const Descriptor& descriptor, const std::string& what) {
-  TRY_ASSIGN(BlobWriter writer, BlobWriter::create(store_, directory_.path(), descriptor.digest, descriptor.size,
-                                                   fmt::format("{}: {}", name_, what)));
+Result<BlobWriter> PullJob::fetch(Source& source, const Descriptor& descriptor, const std::string& what) {
+  TRY_ASSIGN(BlobWriter writer,
+             BlobWriter::create(staging_.directory(), descriptor.digest, descriptor.size, fmt::format("{}: {}", name_, what)));
   const bool quiet = what.starts_with("configuration");  // too small to be worth a line
   const BlobSink sink = [&](std::span<const std::byte> data) -> Result<void> {
     TRY(writer.append(data));
@@ -166,29 +139,31 @@ Result<BlobWriter> Job::fetch(Source& source, const Descriptor& descriptor, cons
   return writer;
 }
 
-Result<BlobLocks> Job::lock_blobs(const Manifest& manifest) const {
+Result<BlobLocks> PullJob::lock_blobs(const Manifest& manifest) {
   std::set<Digest> digests = {manifest.config.digest};
   for (const Descriptor& layer : manifest.layers) {
-    if (!store_.has(layer.digest, layer.size)) digests.insert(layer.digest);
+    TRY_ASSIGN(const bool here, staging_.borrow(layer));
+    if (!here) digests.insert(layer.digest);
   }
   return BlobLocks::acquire(request_.home, digests, monitor_);
 }
 
-Result<void> Job::fetch_layers(Source& source, const Manifest& manifest) {
+Result<void> PullJob::fetch_layers(Source& source, const Manifest& manifest) {
   std::vector<Descriptor> missing;
   for (const Descriptor& layer : manifest.layers) {
     const bool twice = std::ranges::find(missing, layer.digest, &Descriptor::digest) != missing.end();
-    if (!twice && !is_fetched(layer.digest) && !store_.has(layer.digest, layer.size)) missing.push_back(layer);
+    TRY_ASSIGN(const bool here, staging_.borrow(layer));
+    if (!twice && !here) missing.push_back(layer);
   }
   if (const auto* registry = std::get_if<RegistryClient>(&source)) return fetch_in_parallel(*registry, missing);
   for (const Descriptor& layer : missing) {
-    TRY_ASSIGN(BlobWriter writer, fetch(source, layer, layer_name(layer)));
-    fetched_.push_back(std::move(writer));
+    TRY_ASSIGN(const BlobWriter writer, fetch(source, layer, layer_name(layer)));
+    staging_.add(writer.digest());
   }
   return {};
 }
 
-Result<void> Job::fetch_in_parallel(const RegistryClient& registry, const std::vector<Descriptor>& layers) {
+Result<void> PullJob::fetch_in_parallel(const RegistryClient& registry, const std::vector<Descriptor>& layers) {
   std::atomic<std::size_t> next = 0;
   std::mutex mutex;  // guards what follows
   std::optional<Error> error;
@@ -215,29 +190,25 @@ Result<void> Job::fetch_in_parallel(const RegistryClient& registry, const std::v
   }
   threads.clear();  // joins
   if (error) return std::unexpected(std::move(*error));
-  std::ranges::move(done, std::back_inserter(fetched_));
+  for (const BlobWriter& writer : done) staging_.add(writer.digest());
   return {};
 }
 
-Result<void> Job::keep(const Document& document) {
-  if (store_.has(document.digest, document.bytes.size())) return {};
-  TRY_ASSIGN(BlobWriter writer, BlobWriter::create(store_, directory_.path(), document.digest, document.bytes.size(), name_));
-  TRY(writer.append(std::as_bytes(std::span(document.bytes))));
-  TRY(writer.verify());
-  fetched_.push_back(std::move(writer));
-  return {};
-}
-
-Result<ConfigDocument> Job::fetch_config(Source& source, const Descriptor& descriptor) {
+Result<ConfigDocument> PullJob::fetch_config(Source& source, const Descriptor& descriptor) {
   if (descriptor.size > kMaxConfigBytes) {
     return fail(ErrorCode::kCorrupt, "{}: the configuration is larger than {} bytes", name_, kMaxConfigBytes);
   }
-  // A kept copy that has rotted is fetched again.
-  auto bytes = read_verified(store_.path(descriptor.digest), descriptor.digest, kMaxConfigBytes);
-  if (!bytes) {
-    TRY_ASSIGN(BlobWriter writer, fetch(source, descriptor, "configuration " + descriptor.digest.text()));
-    fetched_.push_back(std::move(writer));
-    bytes = read_verified(local_path(descriptor.digest), descriptor.digest, kMaxConfigBytes);
+  const auto read = [&] { return read_verified(staging_.path(descriptor.digest), descriptor.digest, kMaxConfigBytes); };
+  const auto get = [&]() -> Result<std::string> {
+    TRY_ASSIGN(const BlobWriter writer, fetch(source, descriptor, "configuration " + descriptor.digest.text()));
+    staging_.add(writer.digest());
+    return read();
+  };
+  TRY_ASSIGN(const bool borrowed, staging_.borrow(descriptor));
+  auto bytes = borrowed ? read() : get();
+  if (!bytes && borrowed) {  // a kept copy that has rotted is fetched again
+    TRY(staging_.give_back(descriptor.digest));
+    bytes = get();
   }
   if (!bytes) return std::unexpected(bytes.error());
   TRY_ASSIGN(ConfigDocument config, parse_image_config(*bytes, name_));
@@ -248,93 +219,63 @@ Result<ConfigDocument> Job::fetch_config(Source& source, const Descriptor& descr
   return config;
 }
 
-Result<std::string> Job::build_base(const Manifest& manifest, const ConfigDocument& config) {
-  BaseDiskSpec spec{.image = name_,
-                    .image_id = manifest.config.digest,
-                    .layers = {},
-                    .disk_bytes = request_.disk_bytes,
-                    .max_unpacked_bytes = request_.max_unpacked_bytes};
-  for (std::size_t i = 0; i < manifest.layers.size(); ++i) {
-    const Descriptor& layer = manifest.layers.at(i);
-    spec.layers.push_back({.path = local_path(layer.digest),
-                           .what = fmt::format("{}: {}", name_, layer_name(layer)),
-                           .diff_id = config.diff_ids.at(i)});
-  }
-  std::string built = directory_.path() + "/base.ext4";
-  TRY(build_base_disk(spec, built, monitor_));
-  return built;
-}
-
-Result<void> Job::publish_blobs() const {
-  for (const BlobWriter& blob : fetched_) TRY(blob.publish());
-  return fetched_.empty() ? Result<void>() : store_.sync();
-}
-
-Result<void> Job::commit_base(const std::string& built, const std::string& target) const {
-  // Read-only in its mode, before it has its name: nobody may ever open it for writing.
-  if (::chmod(built.c_str(), 0444) < 0) return fail_errno("chmod {}", built);
-  FAILPOINT("image.base.commit");
-  if (::renameat2(AT_FDCWD, built.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) < 0 && errno != EEXIST) {
-    return fail_errno("rename {} to {}", built, target);
-  }
-  return sync_directory(request_.home + "/bases");
-}
-
-Result<ImageInfo> Job::run() {
+Result<ImageInfo> PullJob::run() {
   TRY_ASSIGN(auto opened, open_source());
   Source& source = opened.first;
-  TRY_ASSIGN(const auto resolved, resolve(source, std::move(opened.second)));
-  const auto& [document, manifest] = resolved;
+  TRY_ASSIGN(auto resolved, resolve(source, std::move(opened.second)));
+  auto& [document, manifest] = resolved;
   TRY_ASSIGN(const BlobLocks locks, lock_blobs(manifest));
-  TRY(keep(document));
+  TRY(staging_.keep(document.bytes, document.digest, name_));
   TRY_ASSIGN(ConfigDocument config, fetch_config(source, manifest.config));
-  if (config.diff_ids.size() != manifest.layers.size()) {
-    return fail(ErrorCode::kCorrupt, "{} has {} layers and {} diff_ids", name_, manifest.layers.size(), config.diff_ids.size());
+  std::vector<StagedImage> images;
+  images.push_back(
+      {.name = name_, .manifest_digest = document.digest, .manifest = std::move(manifest), .config = std::move(config)});
+  const StagedImage& image = images.front();
+  TRY(staging_.check(image));
+  TRY(fetch_layers(source, image.manifest));
+  TRY(staging_.commit(images));
+  return staging_.info(image, to_string(reference_));
+}
+
+Result<std::vector<ImageInfo>> pull(const JobRequest& request, JobMonitor& monitor) {
+  TRY_ASSIGN(Reference reference, parse_reference(request.reference));
+  TRY_ASSIGN(Platform platform, parse_platform(request.platform));
+  TRY_ASSIGN(Staging staging, Staging::create(request, monitor));
+  TRY_ASSIGN(ImageInfo image, PullJob(request, std::move(reference), std::move(platform), staging, monitor).run());
+  return std::vector{std::move(image)};
+}
+
+Result<std::vector<ImageInfo>> run_kind(const JobRequest& request, JobMonitor& monitor) {
+  switch (request.kind) {
+    case JobKind::kPull:
+      return pull(request, monitor);
+    case JobKind::kLoad:
+      return load_archive(request, monitor);
+    case JobKind::kImport:
+      return import_root(request, monitor);
+    case JobKind::kDirectory:
+      return import_directory(request, monitor);
+    case JobKind::kSave:
+      TRY(save_archive(request, monitor));
+      break;
+    case JobKind::kLogin:
+      TRY(run_login(request, monitor));
+      break;
+    case JobKind::kLogout:
+      TRY(run_logout(request));
+      break;
   }
-  ImageInfo image;
-  for (const Descriptor& layer : manifest.layers) {
-    image.size_bytes += layer.size;
-    // Compression does not make a layer larger, so this need not be fetched to be refused.
-    if (image.size_bytes > request_.max_unpacked_bytes)
-      return fail(ErrorCode::kResourceExhausted, "{}: the image unpacks to more than is allowed", name_);
-    image.layers.push_back(layer.digest.text());
-  }
-  TRY(fetch_layers(source, manifest));
-  TRY(ensure_directory(request_.home + "/bases", 0700));
-  const std::string base = fmt::format("{}/bases/{}", request_.home, base_file_name(manifest.config.digest.text()));
-  if (sys::stat(base)) {
-    TRY(publish_blobs());
-  } else {
-    TRY_ASSIGN(const std::string built, build_base(manifest, config));
-    TRY(publish_blobs());
-    TRY(commit_base(built, base));
-  }
-  TRY_ASSIGN(image.unpacked_bytes, ext4_content_bytes(base));
-  image.reference = to_string(reference_);
-  image.id = manifest.config.digest.text();
-  image.manifest_digest = document.digest.text();
-  image.platform = to_string(config.platform);
-  image.created = std::move(config.created);
-  image.config = std::move(config.config);
-  return image;
+  return std::vector<ImageInfo>();
 }
 
 }  // namespace
 
-Result<ImageInfo> run_job(const JobRequest& request, JobMonitor& monitor) {
-  TRY_ASSIGN(Reference reference, parse_reference(request.reference));
-  TRY_ASSIGN(Platform platform, parse_platform(request.platform));
-  // The sweep of dead jobs comes first: their leftovers may be what fills the disk.
-  const auto run = [&]() -> Result<ImageInfo> {
-    TRY_ASSIGN(JobDirectory directory, JobDirectory::create(request.home));
-    TRY_ASSIGN(BlobStore store, BlobStore::open(request.home));
-    return Job(request, std::move(reference), std::move(platform), std::move(store), std::move(directory), monitor).run();
-  };
-  auto image = run();
-  if (!image && (image.error().error_number() == ENOSPC || image.error().error_number() == EDQUOT)) {
-    return std::unexpected(image.error().context(fmt::format("the disk that holds {} is full", request.home)));
+Result<std::vector<ImageInfo>> run_job(const JobRequest& request, JobMonitor& monitor) {
+  auto images = run_kind(request, monitor);
+  if (!images && (images.error().error_number() == ENOSPC || images.error().error_number() == EDQUOT)) {
+    return std::unexpected(images.error().context(fmt::format("the disk that holds {} is full", request.home)));
   }
-  return image;
+  return images;
 }
 
 }  // namespace boxlite::image

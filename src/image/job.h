@@ -1,5 +1,7 @@
-// One image job from its request to the record of the image: resolve, fetch, build, commit.
+// One image job from its request to the records of its images: resolve, fetch, build, commit.
 #pragma once
+
+#include <vector>
 
 #include "base/result.h"
 #include "image/image_job.h"
@@ -7,6 +9,7 @@
 
 namespace boxlite::image {
 
-Result<ImageInfo> run_job(const JobRequest& request, JobMonitor& monitor);
+/// The images that are there now, each once for each of its names.
+Result<std::vector<ImageInfo>> run_job(const JobRequest& request, JobMonitor& monitor);
 
 }  // namespace boxlite::image

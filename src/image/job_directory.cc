@@ -28,7 +28,7 @@ Result<std::set<std::string>> job_names(const std::string& tmp) {
 }
 
 // The lock file goes last and while it is locked, so whoever finds a directory also finds what guards it.
-void sweep(const std::string& tmp, const std::string& name) {
+void sweep_one(const std::string& tmp, const std::string& name) {
   const std::string directory = fmt::format("{}/{}", tmp, name);
   const std::string lock_path = directory + std::string(kLockSuffix);
   auto lock = OfdLock::try_acquire(lock_path);
@@ -38,11 +38,17 @@ void sweep(const std::string& tmp, const std::string& name) {
 
 }  // namespace
 
+Result<void> JobDirectory::sweep(const std::string& home) {
+  const std::string tmp = home + "/tmp";
+  TRY_ASSIGN(const std::set<std::string> names, job_names(tmp));
+  for (const std::string& name : names) sweep_one(tmp, name);
+  return {};
+}
+
 Result<JobDirectory> JobDirectory::create(const std::string& home) {
   const std::string tmp = home + "/tmp";
   TRY(ensure_directory(tmp, 0700));
-  TRY_ASSIGN(const std::set<std::string> names, job_names(tmp));
-  for (const std::string& name : names) sweep(tmp, name);
+  TRY(sweep(home));
   for (;;) {
     const std::string path = fmt::format("{}/{}{}", tmp, kPrefix, sys::random_hex(6));
     TRY_ASSIGN(std::optional<OfdLock> lock, OfdLock::try_acquire(path + std::string(kLockSuffix)));

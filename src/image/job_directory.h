@@ -18,6 +18,9 @@ class JobDirectory {
   /// Makes the directory; removes those of dead jobs first.
   static Result<JobDirectory> create(const std::string& home);
 
+  /// Removes the directories of dead jobs.
+  static Result<void> sweep(const std::string& home);
+
   JobDirectory(JobDirectory&&) = default;
   ~JobDirectory();
 

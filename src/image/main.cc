@@ -9,12 +9,11 @@
 #include "base/sys.h"
 #include "image/curl_transport.h"
 #include "image/job.h"
-#include "image/login_job.h"
 
 namespace boxlite::image {
 namespace {
 
-constexpr std::size_t kMaxRequest = 8 * 1024 * 1024;  // an environment may have 6 MB
+constexpr std::size_t kMaxRequest = 16 * 1024 * 1024;  // an environment may have 6 MB
 
 // Readable once the job was told to end, and never read: any number of threads may wait for that.
 sys::Pipe terminated;  // NOLINT: a signal handler can reach nothing else
@@ -45,18 +44,8 @@ bool interrupted_within(std::chrono::milliseconds time) {
 Result<Json> run_request(JobMonitor& monitor) {
   TRY_ASSIGN(const JobRequest request, read_request());
   TRY(CurlTransport::initialise_library());
-  Json result = {{"event", "result"}};
-  if (request.action == "login") {
-    TRY(run_login(request, monitor));
-  } else if (request.action == "logout") {
-    TRY(run_logout(request));
-  } else if (request.action == "pull") {
-    TRY_ASSIGN(const ImageInfo image, run_job(request, monitor));
-    result["image"] = to_json(image);
-  } else {
-    return fail(ErrorCode::kInvalidArgument, "image job request: \"{}\" is no action", request.action);
-  }
-  return result;
+  TRY_ASSIGN(const std::vector<ImageInfo> images, run_job(request, monitor));
+  return result_event(images);
 }
 
 int run() {

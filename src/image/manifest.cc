@@ -47,13 +47,18 @@ Result<Descriptor> descriptor_from_json(const Json& json, std::string_view what)
   TRY_ASSIGN(std::string media_type, json_get<std::string>(json, "mediaType", what));
   TRY_ASSIGN(const std::uint64_t size, json_get<std::uint64_t>(json, "size", what));
   if (size > kMaxBlobBytes) return fail(ErrorCode::kCorrupt, "{}: {} claims to have {} bytes", what, digest_text, size);
-  Descriptor descriptor{
-      .media_type = std::move(media_type), .digest = std::move(digest), .size = size, .platform = {}, .name = {}};
+  Descriptor descriptor{.media_type = std::move(media_type),
+                        .digest = std::move(digest),
+                        .size = size,
+                        .platform = {},
+                        .name = {},
+                        .image_name = {}};
   if (const auto it = json.find("platform"); it != json.end() && it->is_object()) {
     TRY_ASSIGN(descriptor.platform, platform_from_json(*it, what));
   }
   if (const auto it = json.find("annotations"); it != json.end() && it->is_object()) {
     TRY_ASSIGN(descriptor.name, json_get_or(*it, "org.opencontainers.image.ref.name", what, std::string()));
+    TRY_ASSIGN(descriptor.image_name, json_get_or(*it, "io.containerd.image.name", what, std::string()));
   }
   return descriptor;
 }

@@ -35,7 +35,8 @@ struct Descriptor {
   Digest digest;
   std::uint64_t size = 0;
   std::optional<Platform> platform;
-  std::string name;  // annotation org.opencontainers.image.ref.name
+  std::string name;             // annotation org.opencontainers.image.ref.name
+  std::string image_name = {};  // annotation io.containerd.image.name: a whole reference
 };
 
 struct Manifest {

@@ -80,7 +80,7 @@ class RegistryClientTest : public ::testing::Test {
   RegistryConfig config_;
   std::size_t endpoint_ = 0;
   FakeTransport transport_;
-  Descriptor blob_{.media_type = {}, .digest = sha256("data"), .size = 4, .platform = {}, .name = {}};
+  Descriptor blob_{.media_type = {}, .digest = sha256("data"), .size = 4, .platform = {}, .name = {}, .image_name = {}};
   std::string blob_path_ = "/v2/a/b/blobs/" + sha256("data").text();
   Credentials secret_{.username = "user", .password = "pass"};
 };

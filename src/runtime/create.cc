@@ -65,7 +65,8 @@ Result<BoxRow> create_box(Context& context, const BoxOptions& options, const Pul
   TRY(validate_options(options));
   (void)sweep_home(paths, context.database);  // what cannot be swept now is no reason not to make a box
   if (!options.name.empty()) TRY(context.database.refuse_taken_name(options.name));  // before a long pull
-  TRY_ASSIGN(const ImageInfo image, ensure_image(context, options.image, pull));
+  TRY_ASSIGN(const HeldImage held, ensure_image(context, options.image, pull));      // until the row refers to it
+  const ImageInfo& image = held.image;
 
   BoxConfig config;
   config.options = options;

@@ -117,6 +117,12 @@ Result<ImageInfo> read_image(const std::string& text) {
   return image::image_info_from_json(json);
 }
 
+Result<void> put_image(sqlite::Connection& connection, const ImageInfo& image) {
+  TRY_ASSIGN(sqlite::Statement put, connection.prepare("INSERT INTO images(reference,info) VALUES(?,?) "
+                                                       "ON CONFLICT(reference) DO UPDATE SET info=excluded.info"));
+  return put.bind(image.reference).bind(dump_json(image::to_json(image))).run();
+}
+
 Result<std::uint32_t> unused_uid(sqlite::Connection& connection) {
   for (;;) {
     std::uint32_t random = 0;
@@ -239,12 +245,40 @@ Result<void> Database::delete_box(std::string_view id) {
   });
 }
 
-Result<void> Database::put_image(const ImageInfo& image) {
+Result<void> Database::put_images(const std::vector<ImageInfo>& images) {
   return connection_->transaction([&]() -> Result<void> {
-    TRY_ASSIGN(sqlite::Statement put, connection_->prepare("INSERT INTO images(reference,info) VALUES(?,?) "
-                                                           "ON CONFLICT(reference) DO UPDATE SET info=excluded.info"));
-    return put.bind(image.reference).bind(dump_json(image::to_json(image))).run();
+    std::vector<ImageInfo> replaced;
+    for (const ImageInfo& image : images) {
+      TRY_ASSIGN(std::optional<ImageInfo> before, this->image(image.reference));
+      if (before && before->id != image.id) replaced.push_back(std::move(*before));
+      TRY(put_image(*connection_, image));
+    }
+    for (ImageInfo& image : replaced) {
+      image.reference = image.id;
+      TRY(put_image(*connection_, image));
+    }
+    // An image has a row of its id exactly while it has no name.
+    return connection_->execute(
+        "DELETE FROM images AS bare WHERE reference=json_extract(info,'$.id') AND EXISTS(SELECT 1 FROM images AS named WHERE "
+        "json_extract(named.info,'$.id')=bare.reference AND named.reference<>bare.reference)");
   });
+}
+
+Result<void> Database::delete_images(const std::vector<std::string>& full_references) {
+  return connection_->transaction([&]() -> Result<void> {
+    for (const std::string& reference : full_references) {
+      TRY_ASSIGN(sqlite::Statement statement, connection_->prepare("DELETE FROM images WHERE reference=?"));
+      TRY(statement.bind(reference).run());
+    }
+    return {};
+  });
+}
+
+Result<bool> Database::uses_image(std::string_view id) const {
+  TRY_ASSIGN(const auto held, connection_->lock());
+  TRY_ASSIGN(sqlite::Statement statement, connection_->prepare("SELECT 1 FROM boxes WHERE image_id=? UNION ALL "
+                                                               "SELECT 1 FROM images WHERE json_extract(info,'$.id')=?"));
+  return statement.bind(id).bind(id).step();
 }
 
 Result<std::optional<ImageInfo>> Database::image(std::string_view full_reference) const {

@@ -69,8 +69,12 @@ class Database {
   Result<void> set_remove_intent(std::string_view id);
   Result<void> delete_box(std::string_view id);
 
-  /// Under its full reference (image/reference.h); what the reference named before is replaced.
-  Result<void> put_image(const ImageInfo& image);
+  /// Each under its full reference (image/reference.h). What a reference named before is replaced; an image that has no name
+  /// left after that is kept without one, under its id.
+  Result<void> put_images(const std::vector<ImageInfo>& images);
+  Result<void> delete_images(const std::vector<std::string>& full_references);
+  /// Does any box or image refer to the image of this id?
+  Result<bool> uses_image(std::string_view id) const;
   Result<std::optional<ImageInfo>> image(std::string_view full_reference) const;
   Result<std::vector<ImageInfo>> images() const;
 

@@ -1,24 +1,20 @@
 #include "runtime/images.h"
 
-#include <signal.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstdlib>
 
-#include "base/process.h"
-#include "base/sys.h"
 #include "image/image_job.h"
 #include "image/reference.h"
 #include "image/registry_config.h"
-#include "runtime/line_channel.h"
-#include "runtime/programs.h"
+#include "runtime/image_archive.h"
+#include "runtime/image_process.h"
 
 namespace boxlite {
 namespace {
 
-constexpr std::string_view kEvent = "boxlite-image";
-constexpr std::uint64_t kMaxUnpackedBytes = std::uint64_t{20} << 30;  // all layers of an image together
+constexpr std::string_view kSha256 = "sha256:";
+constexpr std::size_t kShortId = 12;  // where a name is as likely, only what `images` prints is an id
 
 std::string variable(const char* name) {
   const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): read only
@@ -46,74 +42,8 @@ std::vector<std::string> whole_environment() {
   return environment;
 }
 
-std::vector<std::string> job_environment() {
-  std::vector<std::string> environment;
-  // The proxy and certificate settings that every HTTP client of the user obeys; nothing else concerns the job.
-  for (const char* name : {"PATH", "HOME", "http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "ALL_PROXY",
-                           "all_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "BOXLITE_FAILPOINTS"}) {
-    const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
-    if (value != nullptr) environment.push_back(fmt::format("{}={}", name, value));
-  }
-  return environment;
-}
-
-// Handles one line of the job's output. The result once the job has it; nullopt: there is more to come.
-Result<std::optional<Json>> take_event(const std::string& line, const PullOptions& options) {
-  TRY_ASSIGN(Json json, parse_json(line, kEvent));
-  TRY_ASSIGN(const auto event, json_get<std::string>(json, "event", kEvent));
-  if (event == "progress") {
-    PullProgress progress;
-    TRY_ASSIGN(progress.what, json_get<std::string>(json, "what", kEvent));
-    TRY_ASSIGN(progress.done_bytes, json_get<std::uint64_t>(json, "done", kEvent));
-    TRY_ASSIGN(progress.total_bytes, json_get<std::uint64_t>(json, "total", kEvent));
-    if (options.on_progress) options.on_progress(progress);
-    return std::nullopt;
-  }
-  if (event == "result") return json;
-  if (event == "error") {
-    TRY_ASSIGN(const auto code, json_get<std::string>(json, "code", kEvent));
-    TRY_ASSIGN(auto message, json_get<std::string>(json, "message", kEvent));
-    return std::unexpected(Error(error_code_from_name(code), std::move(message)));
-  }
-  return fail(ErrorCode::kInternal, "boxlite-image sent an unknown event \"{}\"", event);
-}
-
-Result<Json> run_job(const image::JobRequest& request, const PullOptions& options) {
-  TRY_ASSIGN(const std::string program, find_own_program("boxlite-image"));
-  TRY_ASSIGN(sys::SocketPair input, sys::socket_pair());
-  TRY_ASSIGN(sys::Pipe output, sys::pipe());
-  TRY_ASSIGN(ChildProcess job, ChildProcess::spawn({.program = program,
-                                                    .argv = {"boxlite-image"},
-                                                    .environment = job_environment(),
-                                                    .stdin_fd = input.b.get(),
-                                                    .stdout_fd = output.write_end.get(),
-                                                    .stderr_fd = -1,
-                                                    .die_with_parent = true}));
-  input.b.reset();
-  output.write_end.reset();
-  const auto run = [&]() -> Result<Json> {
-    TRY(send_line(input.a.get(), dump_json(image::to_json(request))));
-    ::shutdown(input.a.get(), SHUT_WR);
-    LineReader lines(output.read_end.get());
-    for (;;) {
-      TRY_ASSIGN(const std::optional<std::string> line, lines.next(std::nullopt));
-      if (!line) return fail(ErrorCode::kInternal, "boxlite-image ended without a result");
-      TRY_ASSIGN(std::optional<Json> result, take_event(*line, options));
-      if (result) return std::move(*result);
-    }
-  };
-  Result<Json> result = run();
-  if (!result) (void)job.kill(SIGKILL);  // it may still be at it, when what failed is on this side
-  TRY_ASSIGN(const ExitStatus status, job.wait());
-  if (!result && result.error().code() == ErrorCode::kInternal && status.signal != 0 && status.signal != SIGKILL) {
-    return fail(ErrorCode::kInternal, "boxlite-image was ended by signal {}", status.signal);
-  }
-  return result;
-}
-
-Result<ImageInfo> pull_one(Context& context, const image::Reference& reference, const PullOptions& options) {
+Result<HeldImage> pull_one(Context& context, const image::Reference& reference, const PullOptions& options) {
   image::JobRequest request;
-  request.home = context.paths.home();
   request.reference = image::to_string(reference);
   request.platform = options.platform;
   request.disk_bytes = kDefaultDiskBytes;
@@ -125,16 +55,13 @@ Result<ImageInfo> pull_one(Context& context, const image::Reference& reference, 
     request.auth_files = auth_files();
     request.helper_environment = whole_environment();
   }
-  const auto run = [&]() -> Result<ImageInfo> {
-    TRY_ASSIGN(const Json result, run_job(request, options));
-    TRY_ASSIGN(const Json image, json_get<Json>(result, "image", kEvent));
-    return image::image_info_from_json(image);
-  };
-  auto image = run();
-  if (!image) return std::unexpected(std::move(image).error().context("pull " + request.reference));
-  image->reference = request.reference;  // the name by which it will be asked for
-  TRY(context.database.put_image(*image));
-  return image;
+  auto done = run_image_job(context.paths, request, options.on_progress);
+  if (!done) return std::unexpected(std::move(done).error().context("pull " + request.reference));
+  if (done->images.size() != 1) return fail(ErrorCode::kInternal, "boxlite-image pulled {} images", done->images.size());
+  ImageInfo& image = done->images.front();
+  image.reference = request.reference;  // the name by which it will be asked for
+  TRY(context.database.put_images(done->images));
+  return HeldImage{.image = std::move(image), .store = std::move(done->store)};
 }
 
 // What a name may mean in this home.
@@ -145,7 +72,7 @@ Result<std::vector<image::Reference>> meanings(Context& context, const std::stri
 
 // The first registry that has it. One that does not answer ends the search: the image it may have must not be replaced by one of
 // the same name from the next.
-Result<ImageInfo> pull_first(Context& context, const std::vector<image::Reference>& candidates, const PullOptions& options) {
+Result<HeldImage> pull_first(Context& context, const std::vector<image::Reference>& candidates, const PullOptions& options) {
   std::string failures;
   for (std::size_t i = 0;; ++i) {
     auto image = pull_one(context, candidates.at(i), options);
@@ -158,20 +85,77 @@ Result<ImageInfo> pull_first(Context& context, const std::vector<image::Referenc
   }
 }
 
+bool is_usable(const Context& context, const ImageInfo& image, const PullOptions& options) {
+  return image.platform == options.platform && ::access(context.paths.base(image.id).c_str(), R_OK) == 0;
+}
+
+bool is_named_by_digest(const ImageInfo& image, const image::Reference& wanted) {
+  const auto* name = std::get_if<image::RegistryReference>(&wanted);
+  if (name == nullptr || !name->digest || image.manifest_digest != name->digest->text()) return false;
+  const auto parsed = image::parse_reference(image.reference);
+  const auto* own = parsed ? std::get_if<image::RegistryReference>(&*parsed) : nullptr;
+  return own != nullptr && own->registry == name->registry && own->repository == name->repository;
+}
+
 }  // namespace
 
-Result<ImageInfo> pull_image(Context& context, const std::string& reference, const PullOptions& options) {
+Result<std::optional<FoundImage>> find_image(const Database& database, const std::string& text, std::size_t min_digits) {
+  const std::string_view digits = text.starts_with(kSha256) ? std::string_view(text).substr(kSha256.size()) : text;
+  const bool may_be_id = digits.size() >= min_digits && digits.size() <= 64 &&
+                         digits.find_first_not_of("0123456789abcdef") == std::string_view::npos && !digits.empty();
+  auto parsed = image::parse_reference(text);
+  if (!parsed && !may_be_id) return std::unexpected(std::move(parsed).error());
+  TRY_ASSIGN(std::vector<ImageInfo> images, database.images());
+  if (parsed) {
+    for (ImageInfo& image : images) {
+      if (image.reference == image::to_string(*parsed) || is_named_by_digest(image, *parsed)) {
+        return FoundImage{.image = std::move(image), .by_id = false};
+      }
+    }
+  }
+  if (!may_be_id) return std::nullopt;
+  std::optional<FoundImage> found;
+  for (ImageInfo& image : images) {
+    if (!image.id.substr(kSha256.size()).starts_with(digits)) continue;
+    if (found && found->image.id != image.id) {
+      return fail(ErrorCode::kInvalidArgument, "more than one image id begins with {}; give more of it", text);
+    }
+    found = FoundImage{.image = std::move(image), .by_id = true};
+  }
+  return found;
+}
+
+Result<FoundImage> require_image(const Database& database, const std::string& text) {
+  TRY_ASSIGN(std::optional<FoundImage> found, find_image(database, text));
+  if (found) return std::move(*found);
+  return fail(ErrorCode::kNotFound, "no image {}; `boxlite images` lists them", text);
+}
+
+Result<OfdLock> share_image_store(const HomePaths& paths) {
+  return OfdLock::acquire(image::store_lock_path(paths.home()), image::kStoreLockTimeout, OfdLock::Mode::kShared);
+}
+
+Result<HeldImage> pull_image(Context& context, const std::string& reference, const PullOptions& options) {
   TRY_ASSIGN(const auto candidates, meanings(context, reference));
   return pull_first(context, candidates, options);
 }
 
-Result<ImageInfo> ensure_image(Context& context, const std::string& reference, const PullOptions& options) {
+Result<HeldImage> ensure_image(Context& context, const std::string& reference, const PullOptions& options) {
+  if (reference.starts_with(kDirectoryImage)) return directory_image(context, reference.substr(kDirectoryImage.size()));
   TRY_ASSIGN(const auto candidates, meanings(context, reference));
   if (options.policy == PullPolicy::kAlways) return pull_first(context, candidates, options);
-  for (const image::Reference& candidate : candidates) {
-    TRY_ASSIGN(std::optional<ImageInfo> image, context.database.image(image::to_string(candidate)));
-    const bool here = image && image->platform == options.platform && ::access(context.paths.base(image->id).c_str(), R_OK) == 0;
-    if (here) return std::move(*image);
+  {
+    TRY_ASSIGN(OfdLock store, share_image_store(context.paths));
+    for (const image::Reference& candidate : candidates) {
+      TRY_ASSIGN(std::optional<FoundImage> found, find_image(context.database, image::to_string(candidate)));
+      if (found && is_usable(context, found->image, options)) {
+        return HeldImage{.image = std::move(found->image), .store = std::move(store)};
+      }
+    }
+    TRY_ASSIGN(std::optional<FoundImage> found, find_image(context.database, reference, kShortId));
+    if (found && found->by_id && is_usable(context, found->image, options)) {
+      return HeldImage{.image = std::move(found->image), .store = std::move(store)};
+    }
   }
   if (options.policy == PullPolicy::kNever)
     return fail(ErrorCode::kNotFound, "image {} for {} is not here and --pull never forbids to get it; `boxlite pull {}` gets it",
@@ -181,21 +165,19 @@ Result<ImageInfo> ensure_image(Context& context, const std::string& reference, c
 
 Result<void> login_registry(Context& context, const std::string& registry, const RegistryCredentials& credentials) {
   image::JobRequest request;
-  request.action = "login";
-  request.home = context.paths.home();
+  request.kind = image::JobKind::kLogin;
   request.reference = registry;
   request.username = credentials.username;
   request.password = credentials.password;
-  TRY(run_job(request, {}));
+  TRY(run_image_job(context.paths, request, {}));
   return {};
 }
 
 Result<void> logout_registry(Context& context, const std::string& registry) {
   image::JobRequest request;
-  request.action = "logout";
-  request.home = context.paths.home();
+  request.kind = image::JobKind::kLogout;
   request.reference = registry;
-  TRY(run_job(request, {}));
+  TRY(run_image_job(context.paths, request, {}));
   return {};
 }
 

@@ -31,6 +31,7 @@
 #include "base/sys.h"
 #include "runtime/disk_reserve.h"
 #include "runtime/exit_record.h"
+#include "runtime/image_removal.h"
 #include "runtime/observe.h"
 #include "runtime/shim_kill.h"
 
@@ -162,12 +163,16 @@ Result<void> remove_box(const HomePaths& paths, Database& database, const std::s
     (void)write_exit_record(paths, id, killed_record(locked.row.generation, "killed by rm -f"));
   }
   TRY(wait_vm_gone(paths, id));
-  return remove_locked(paths, database, locked.lock, id);
+  TRY(remove_locked(paths, database, locked.lock, id));
+  collect_base(paths, database, locked.row.image_id);
+  return {};
 }
 
 Result<void> remove_own_box(const HomePaths& paths, Database& database, const std::string& id) {
   TRY_ASSIGN(OpLock::Locked locked, OpLock::acquire(paths, database, id));
-  return remove_locked(paths, database, locked.lock, id);
+  TRY(remove_locked(paths, database, locked.lock, id));
+  collect_base(paths, database, locked.row.image_id);
+  return {};
 }
 
 Result<void> sweep_home(const HomePaths& paths, Database& database) {

@@ -3,6 +3,8 @@
 #include "runtime/box_impl.h"
 #include "runtime/create.h"
 #include "runtime/host.h"
+#include "runtime/image_archive.h"
+#include "runtime/image_removal.h"
 #include "runtime/images.h"
 #include "runtime/observe.h"
 
@@ -65,7 +67,8 @@ Result<Box> Runtime::get(std::string_view reference) const {
 Result<std::vector<BoxInfo>> Runtime::list() const { return list_boxes(impl_->context->paths, impl_->context->database); }
 
 Result<ImageInfo> Runtime::pull(const std::string& reference, const PullOptions& options) {
-  return pull_image(*impl_->context, reference, options);
+  TRY_ASSIGN(HeldImage held, pull_image(*impl_->context, reference, options));
+  return std::move(held.image);
 }
 
 Result<std::vector<ImageInfo>> Runtime::images() const { return impl_->context->database.images(); }
@@ -75,6 +78,31 @@ Result<void> Runtime::login(const std::string& registry, const RegistryCredentia
 }
 
 Result<void> Runtime::logout(const std::string& registry) { return logout_registry(*impl_->context, registry); }
+
+Result<ImageInfo> Runtime::image(const std::string& reference) const {
+  TRY_ASSIGN(FoundImage found, require_image(impl_->context->database, reference));
+  return std::move(found.image);
+}
+
+Result<std::vector<ImageInfo>> Runtime::load(int fd, const std::string& name) { return load_images(*impl_->context, fd, name); }
+
+Result<ImageInfo> Runtime::import_root(int fd, const std::string& name, const ImportOptions& options) {
+  return import_image(*impl_->context, fd, name, options);
+}
+
+Result<void> Runtime::save(const std::vector<std::string>& references, int fd, const std::string& name) {
+  return save_images(*impl_->context, references, fd, name);
+}
+
+Result<void> Runtime::tag(const std::string& source, const std::string& target) {
+  return tag_image(*impl_->context, source, target);
+}
+
+Result<ImageRemoval> Runtime::remove_image(const std::string& reference, bool force) {
+  return boxlite::remove_image(*impl_->context, reference, force);
+}
+
+Result<ImageRemoval> Runtime::prune_images(bool all) { return boxlite::prune_images(*impl_->context, all); }
 
 Result<HostInfo> Runtime::info() const { return host_info(*impl_->context); }
 

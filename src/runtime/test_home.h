@@ -138,7 +138,7 @@ class TestHome {
     image.platform = "linux/amd64";
     image.config.env = {"PATH=/bin", "FROM=image"};
     Database database = *Database::open(paths_.database());
-    EXPECT_TRUE(database.put_image(image));
+    EXPECT_TRUE(database.put_images({image}));
     std::ofstream(paths_.base(image.id)) << "x";
   }
 

@@ -11,7 +11,7 @@ from boxlite_testing import proc
 IMAGE = "oci:/nonexistent/never-looked-at"
 
 VERBS = ["run", "create", "cp", "start", "stop", "kill", "exec", "attach", "ls", "ps", "list", "rm", "logs", "inspect", "wait", "pull", "login", "logout",
-         "images", "info",
+         "images", "image", "rmi", "tag", "load", "save", "import", "info",
          "version"]
 
 
@@ -66,7 +66,7 @@ def test_a_docker_flag_that_is_not_there_is_refused_by_name(boxlite, flag):
     (["inspect"], ["BOX"]), (["logs"], ["BOX"]), (["rm", ""], ["BOX"]), (["logs", "a", "b"], ["one BOX"]),
     (["login", "a", "b"], ["one REGISTRY"]), (["logout", "a", "b"], ["one REGISTRY"]), (["login", "--password-stdin"], ["-u USER"]),
     (["pull"], ["IMAGE"]), (["pull", "a", "b"], ["one IMAGE"]),
-    (["ls", "a"], ["a"]), (["images", "a"], ["a"]), (["info", "a"], ["a"]), (["version", "a"], ["a"]),
+    (["ls", "a"], ["a"]), (["images", "a", "b"], ["b"]), (["info", "a"], ["a"]), (["version", "a"], ["a"]),
 ], ids=str)
 def test_missing_and_surplus_operands(boxlite, arguments, mentions):
     assert_refused_untouched(boxlite, *arguments, mentions=mentions)

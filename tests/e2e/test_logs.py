@@ -6,12 +6,20 @@ import re
 import pytest
 from boxlite_testing.waiting import wait_until
 
-SCRIPT = "for i in 1 2 3 4 5 6 7 8 9 10; do echo out $i; echo err $i >&2; done; printf 'no newline'"
+# Two pipes have no order between them: the last line comes when all others are known to be kept.
+SCRIPT = "for i in 1 2 3 4 5 6 7 8 9 10; do echo out $i; echo err $i >&2; done; while [ ! -e /go ]; do sleep 0.05; done; printf 'no newline'"
+
+
+def lines_kept(home, box):
+    kept = home("logs", box)
+    return len(kept.out.splitlines()) + len(kept.err.splitlines())
 
 
 @pytest.fixture(scope="module")
 def box(home, demo):
     home.ok("run", "-d", "--name", "box", demo, "sh", "-c", SCRIPT)
+    wait_until(lambda: lines_kept(home, "box") == 20, "the first twenty lines are kept")
+    home.ok("exec", "box", "touch", "/go")
     home.ok("wait", "box")
     yield home
     home.ok("rm", "box")

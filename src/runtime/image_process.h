@@ -1,0 +1,25 @@
+// Runs the program boxlite-image for one job (image/image_job.h): starts it, feeds it, listens to it.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "base/ofd_lock.h"
+#include "base/result.h"
+#include "boxlite/image.h"
+#include "image/image_job.h"
+#include "runtime/paths.h"
+
+namespace boxlite {
+
+struct JobOutcome {
+  std::vector<ImageInfo> images;
+  /// The store's lock, shared: to be held until the rows that refer to the images are written.
+  OfdLock store;
+};
+
+/// `request.archive_fd`, if there is one, must not be below 3. The home, and the descriptor of the store's lock, are filled in.
+Result<JobOutcome> run_image_job(const HomePaths& paths, image::JobRequest request,
+                                 const std::function<void(const PullProgress&)>& on_progress);
+
+}  // namespace boxlite

@@ -1,0 +1,24 @@
+// Names given to images and taken away, and the end of what nothing refers to.
+//
+// Theory of operation. First the rows, in one transaction; then the files that no row refers to any more: blobs of no image,
+// bases of no image and no box. A removal that is killed in between leaves such files, and the next one removes them. All under
+// the store's lock (image/image_job.h), held exclusively: nobody is about to refer to what is removed. A pull that runs meanwhile
+// has names of its own for the blobs it uses.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "boxlite/image.h"
+#include "runtime/context.h"
+
+namespace boxlite {
+
+Result<void> tag_image(Context& context, const std::string& source, const std::string& target);
+Result<ImageRemoval> remove_image(Context& context, const std::string& reference, bool force);
+Result<ImageRemoval> prune_images(Context& context, bool all);
+
+/// After the removal of a box: its image's base, if nothing else refers to it. Left for a later removal when the store is in use.
+void collect_base(const HomePaths& paths, const Database& database, const std::string& image_id);
+
+}  // namespace boxlite
