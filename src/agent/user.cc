@@ -58,7 +58,8 @@ bool lists(std::string_view members, std::string_view name) {
 }
 
 Result<void> check_range(std::uint32_t id) {
-  if (id > kMaxId) return fail(ErrorCode::kInvalidArgument, "uids and gids must be in range 0-{}", kMaxId);
+  if (id > kMaxId)
+    return fail(ErrorCode::kInvalidArgument, "uids and gids must be in range 0-{}; use one of these, or a name", kMaxId);
   return {};
 }
 
@@ -79,7 +80,10 @@ Result<std::string_view> find_user(std::string_view passwd, std::string_view wan
     return true;
   });
   if (name) return *name;
-  if (!id) return fail(ErrorCode::kInvalidArgument, "unable to find user {}: no matching entries in passwd file", wanted);
+  if (!id)
+    return fail(ErrorCode::kInvalidArgument,
+                "unable to find user {}: no matching entries in the image's /etc/passwd; use a name from it, or a number",
+                wanted);
   TRY(check_range(*id));
   user.uid = *id;
   return std::string_view{};
@@ -96,7 +100,10 @@ Result<void> find_group(std::string_view group, std::string_view wanted, User& u
     return found = true;
   });
   if (found) return {};
-  if (!id) return fail(ErrorCode::kInvalidArgument, "unable to find group {}: no matching entries in group file", wanted);
+  if (!id)
+    return fail(ErrorCode::kInvalidArgument,
+                "unable to find group {}: no matching entries in the image's /etc/group; use a name from it, or a number",
+                wanted);
   TRY(check_range(*id));
   user.gid = *id;
   return {};

@@ -91,7 +91,8 @@ TEST_F(UserTest, UnknownNamesAreRefusedInDockersWords) {
   const auto user = resolve("nobody-here");
   ASSERT_FALSE(user);
   EXPECT_EQ(user.error().code(), ErrorCode::kInvalidArgument);
-  EXPECT_EQ(user.error().message(), "unable to find user nobody-here: no matching entries in passwd file");
+  EXPECT_EQ(user.error().message(),
+            "unable to find user nobody-here: no matching entries in the image's /etc/passwd; use a name from it, or a number");
   EXPECT_THAT(resolve("web:nogroup").error().message(), HasSubstr("unable to find group nogroup"));
 }
 

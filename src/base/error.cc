@@ -59,6 +59,19 @@ ErrorCode code_for(int error_number) {
   }
 }
 
+// For errors that mean the same, and ask for the same, wherever they are met.
+std::string_view next_step(int error_number) {
+  switch (error_number) {
+    case ENOSPC:
+    case EDQUOT:
+      return "; free some space there";
+    case EMFILE:
+      return "; raise the limit of open files: ulimit -n";
+    default:
+      return "";
+  }
+}
+
 }  // namespace
 
 int exit_status(ErrorCode code) {
@@ -83,7 +96,7 @@ ErrorCode error_code_from_name(std::string_view name) {
 }
 
 Error Error::from_errno(int error_number, std::string_view what) {
-  Error error(code_for(error_number), fmt::format("{}: {}", what, std::strerror(error_number)));
+  Error error(code_for(error_number), fmt::format("{}: {}{}", what, std::strerror(error_number), next_step(error_number)));
   error.error_number_ = error_number;
   return error;
 }

@@ -60,9 +60,6 @@ Result<BoxOptions> BoxFlags::options(const FlagSet& flags, const std::vector<std
   }
   TRY_ASSIGN(result.env, read_environment(env_files_, env_));
   result.working_dir = working_dir_.value_or("");
-  if (!result.working_dir.empty() && result.working_dir[0] != '/') {
-    return fail(ErrorCode::kInvalidArgument, "--workdir {}: not an absolute path; begin it with /", result.working_dir);
-  }
   result.user = user_.value_or("");
   TRY(set_machine(result));
   TRY(set_container(result));
@@ -81,9 +78,6 @@ Result<void> BoxFlags::set_machine(BoxOptions& result) const {
   if (memory_) {
     TRY_ASSIGN(const std::uint64_t bytes, parse_size("--memory", *memory_));
     result.memory_mib = (bytes + kMiB - 1) / kMiB;
-    if (result.memory_mib < kMinMemoryMib) {
-      return fail(ErrorCode::kInvalidArgument, "--memory {}: a box needs at least {}m", *memory_, kMinMemoryMib);
-    }
   }
   if (disk_size_) {
     TRY_ASSIGN(result.disk_bytes, parse_size("--disk-size", *disk_size_));

@@ -3,15 +3,12 @@
 // Theory of operation. One thread, one poll loop over four descriptors: signals, the session, standard input, and the output that
 // a piece waits for. What must hold:
 //  - Standard descriptors are shared with whoever started us (a shell, a build): they are never made non-blocking. A read or
-//  write is
-//    only done after poll has promised that it will not block, and a pipe or terminal gets at most PIPE_BUF bytes for one
-//    promise.
+//    write is only done after poll has promised that it will not block, and a pipe or terminal gets at most PIPE_BUF bytes for
+//    one promise.
 //  - A slow reader of our output stops only this command: while a piece of output waits, no more is taken from the session. Input
-//  and
-//    signals go on meanwhile, so a command whose output nobody reads can still be interrupted.
+//    and signals go on meanwhile, so a command whose output nobody reads can still be interrupted.
 //  - Input that the command does not read stays with us, and standard input is not read further: `yes | boxlite exec -i …` needs
-//  no
-//    memory.
+//    no memory.
 //  - Output and exit come in the session's order; the exit is last, so nothing is lost when a command prints and ends.
 // Signals: without a terminal in the box they are passed on to the command. With one, keys make the signals there, and a signal
 // for us is for us alone (docker's rule).

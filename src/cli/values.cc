@@ -90,7 +90,7 @@ Result<std::uint64_t> parse_size(std::string_view flag, std::string_view value) 
     return fail(ErrorCode::kInvalidArgument, "{} {}: not a size; use bytes or a number with k, m, g or t, like 512m or 2g", flag,
                 value.empty() ? "\"\"" : value);
   };
-  const auto too_large = [&] { return fail(ErrorCode::kInvalidArgument, "{} {}: too large", flag, value); };
+  const auto too_large = [&] { return fail(ErrorCode::kInvalidArgument, "{} {}: too large; give a smaller one", flag, value); };
 
   std::string_view rest = value;
   if (rest.empty() || rest[0] < '0' || rest[0] > '9') return bad();

@@ -36,7 +36,8 @@ Result<std::string> find_in_path(const std::string& program, const std::vector<s
     if (candidate.front() == '/' && ::access(candidate.c_str(), X_OK) == 0) return candidate;
     path.remove_prefix(std::min(colon + 1, path.size()));
   }
-  return fail(ErrorCode::kNotFound, "credential helper {} is not installed (not found in PATH)", program);
+  return fail(ErrorCode::kNotFound, "credential helper {} is not in PATH; install it, or take it out of docker's config.json",
+              program);
 }
 
 Result<std::string> read_answer(int fd, const std::string& program, Clock::time_point deadline) {
@@ -45,7 +46,9 @@ Result<std::string> read_answer(int fd, const std::string& program, Clock::time_
   for (;;) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
     TRY_ASSIGN(const short events, sys::poll_one(fd, POLLIN, std::max(left, std::chrono::milliseconds(0))));
-    if (events == 0) return fail(ErrorCode::kUnavailable, "credential helper {} does not answer", program);
+    if (events == 0)
+      return fail(ErrorCode::kUnavailable,
+                  "credential helper {} does not answer; take it out of docker's config.json, or mend it", program);
     TRY_ASSIGN(const std::size_t count, sys::read(fd, buffer));
     if (count == 0) return answer;
     for (const std::byte b : std::span(buffer).first(count)) answer += static_cast<char>(b);
@@ -87,7 +90,9 @@ Result<std::optional<Credentials>> ask_credential_helper(const std::string& name
   if (!ended || !*ended) return fail(ErrorCode::kUnavailable, "credential helper {} does not end", program);
   if (status.code != 0) {
     if (answer->find(kNotFound) != std::string::npos) return std::nullopt;
-    return fail(ErrorCode::kPermissionDenied, "credential helper {} failed with status {}", program, status.code);
+    return fail(ErrorCode::kPermissionDenied,
+                "credential helper {} failed with status {}; log in with it, or take it out of docker's config.json", program,
+                status.code);
   }
   const std::string what = "the answer of credential helper " + program;
   TRY_ASSIGN(const Json json, parse_json(*answer, what));

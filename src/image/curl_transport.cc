@@ -71,10 +71,13 @@ std::unexpected<Error> describe(CURLcode code, const Url& url, const char* detai
     case CURLE_COULDNT_CONNECT:
       return fail(ErrorCode::kUnavailable, "registry {} refused the connection; is it running?", peer);
     case CURLE_OPERATION_TIMEDOUT:
-      return fail(ErrorCode::kUnavailable, "registry {} does not answer ({} s to connect, {} s without data)", peer,
+      return fail(ErrorCode::kUnavailable,
+                  "registry {} does not answer ({} s to connect, {} s without data); check its name and the network", peer,
                   kConnectTimeoutSeconds, kStallSeconds);
     case CURLE_SSL_CONNECT_ERROR:
-      return fail(ErrorCode::kUnsupported, "registry {} does not speak TLS: {}", peer, detail);
+      return fail(ErrorCode::kUnsupported,
+                  "registry {} does not speak TLS: {}; if it is meant to be so, config.json can call it \"insecure\"", peer,
+                  detail);
     case CURLE_PEER_FAILED_VERIFICATION:
       return fail(ErrorCode::kPermissionDenied,
                   "registry {}: its certificate is not trusted: {}; config.json can name its \"ca\" (docs/formats/config.md)",

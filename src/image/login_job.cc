@@ -38,7 +38,7 @@ Result<void> run_login(const JobRequest& request, JobMonitor& monitor) {
 Result<void> run_logout(const JobRequest& request) {
   TRY_ASSIGN(const std::string registry, registry_of(request));
   TRY_ASSIGN(const bool known, store_credentials(auth_file(request.home), registry, std::nullopt));
-  if (!known) return fail(ErrorCode::kNotFound, "not logged in to {}", registry);
+  if (!known) return fail(ErrorCode::kNotFound, "not logged in to {}; `boxlite login {}` does that", registry, registry);
   return {};
 }
 

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <vector>
 
 #include "base/json.h"
@@ -19,15 +20,26 @@ constexpr std::string_view kIndexType = "application/vnd.oci.image.index.v1+json
 
 std::string blob_path(const Digest& digest) { return "blobs/sha256/" + digest.hex(); }
 
+Error no_layout(const Error& error, const std::string& directory) {
+  if (error.error_number() == ENOENT)
+    return Error(error.code(),
+                 fmt::format("there is no directory {}; check the path, an OCI layout is named oci:DIR", directory));
+  if (error.error_number() == ENOTDIR)
+    return Error(error.code(), fmt::format("{} is not a directory; an OCI layout is one, and is named oci:DIR", directory));
+  return error;
+}
+
 }  // namespace
 
 Result<OciLayout> OciLayout::open(const LayoutReference& reference, const Platform& platform) {
   auto directory = sys::open(reference.directory, O_RDONLY | O_DIRECTORY);
-  if (!directory) return std::unexpected(directory.error().context("OCI layout"));
+  if (!directory) return std::unexpected(no_layout(directory.error(), reference.directory));
   OciLayout layout(reference, platform, std::move(*directory));
   auto marker = layout.read_small("oci-layout");
   if (!marker && marker.error().code() == ErrorCode::kNotFound) {
-    return fail(ErrorCode::kInvalidArgument, "{} is not an OCI image layout: it has no file oci-layout", reference.directory);
+    return fail(ErrorCode::kInvalidArgument,
+                "{} is not an OCI image layout, it has no file oci-layout; name the directory that has one, as oci:DIR",
+                reference.directory);
   }
   if (!marker) return std::unexpected(marker.error());
   TRY_ASSIGN(const Json json, parse_json(*marker, reference.directory + "/oci-layout"));

@@ -211,6 +211,8 @@ Result<void> RegistryClient::check_login() {
   const auto ignore = [](const HttpResponse&, std::span<const std::byte>) { return Result<void>(); };
   RetryPolicy retry(answered_);
   TRY_ASSIGN(const Reply reply, persist(retry, [&] { return get(*base_, {}, ignore); }));
+  if (reply.response.status == 404)
+    return fail(ErrorCode::kNotFound, "login: {} is no container registry, it has no /v2/; check its name", endpoint_.name);
   if (reply.response.status != kOk) return refused(reply, "login");
   return {};
 }
@@ -326,10 +328,12 @@ Result<void> RegistryClient::fetch_token(const std::string& realm, const std::st
   TRY_ASSIGN(const HttpResponse response, transport_->get(url, headers, sink));
   if (response.status == kUnauthorized || response.status == 403) {
     if (!endpoint_.credentials) return {};  // the registry's own answer says it better
-    return fail(ErrorCode::kPermissionDenied, "registry {} refused the credentials", endpoint_.name);
+    return fail(ErrorCode::kPermissionDenied,
+                "registry {} refused the credentials; check them, and log in anew: boxlite login {}", endpoint_.name,
+                endpoint_.name);
   }
   if (response.status != kOk || !response.complete)
-    return fail(ErrorCode::kUnavailable, "{} ({}) answers with status {}", where, url.origin(), response.status);
+    return fail(ErrorCode::kUnavailable, "{} ({}) answers with status {}; try again later", where, url.origin(), response.status);
   TRY_ASSIGN(const Json json, parse_json(body, where));
   TRY_ASSIGN(std::string token, json_get_or(json, "token", where, std::string()));
   if (token.empty()) {
@@ -346,20 +350,23 @@ Result<void> RegistryClient::fetch_token(const std::string& realm, const std::st
 std::unexpected<Error> RegistryClient::refused(const Reply& reply, const std::string& what) const {
   const long status = reply.response.status;
   const std::string& registry = endpoint_.name;
-  if (status == 404) return fail(ErrorCode::kNotFound, "{} not found in registry {}", what, registry);
+  if (status == 404) return fail(ErrorCode::kNotFound, "{} not found in registry {}; check its name and tag", what, registry);
   if (status == kUnauthorized || status == 403) {
     if (endpoint_.credentials)
-      return fail(ErrorCode::kPermissionDenied, "{}: registry {} refused the credentials", what, registry);
+      return fail(
+          ErrorCode::kPermissionDenied,
+          "{}: registry {} refused the credentials, or has no such image; check the name, or log in anew: boxlite login {}", what,
+          registry, registry);
     return fail(ErrorCode::kPermissionDenied,
-                "{}: registry {} wants credentials, or has no such image; log in with `boxlite login {}`", what, registry,
-                registry);
+                "{}: registry {} wants credentials, or has no such image; check the name, or log in: boxlite login {}", what,
+                registry, registry);
   }
   if (status == 429) {
     const auto wait = retry_after(reply.response);
     return fail(ErrorCode::kUnavailable, "{}: registry {} has had too many requests from here; try {}", what, registry,
                 wait ? fmt::format("in {} s", wait->count()) : "later");
   }
-  return fail(ErrorCode::kUnavailable, "{}: registry {} answers with status {}{}{}", what, registry, status,
+  return fail(ErrorCode::kUnavailable, "{}: registry {} answers with status {}{}{}; try again later", what, registry, status,
               reply.error_body.empty() ? "" : ": ", printable(reply.error_body, 200));
 }
 

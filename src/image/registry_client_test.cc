@@ -201,7 +201,7 @@ TEST_F(RegistryClientTest, ATokenThatWouldEndItsHeaderLineIsRefused) {
 
 TEST_F(RegistryClientTest, FailuresSayWhatHappened) {
   serve("https://r.io/v2/a/b/manifests/t", {.status = 404});
-  EXPECT_EQ(client("r.io/a/b:t").top().error().message(), "image r.io/a/b:t not found in registry r.io");
+  EXPECT_EQ(client("r.io/a/b:t").top().error().message(), "image r.io/a/b:t not found in registry r.io; check its name and tag");
   serve("https://r.io/v2/a/b/manifests/t", {.status = 500, .body = "line\nbreak\x1b"});
   EXPECT_NE(client("r.io/a/b:t").top().error().message().find("status 500: line?break?"), std::string::npos);
   serve("https://r.io" + blob_path_, {.body = "da", .complete = false});

@@ -1,6 +1,7 @@
 #include "boxlite/box.h"
 
 #include "runtime/box_config.h"
+#include "runtime/box_error.h"
 #include "runtime/box_impl.h"
 #include "runtime/copy.h"
 #include "runtime/host_usage.h"
@@ -18,13 +19,16 @@ namespace {
 
 constexpr auto kShimPatience = std::chrono::seconds(10);
 
-// A call to the agent failed because nobody listens: when the box does not run, that is the better thing to say.
 template <typename T>
 Result<T> explain(const Context& context, const BoxRow& row, Result<T> result) {
-  if (result || result.error().code() != ErrorCode::kUnavailable) return result;
-  TRY_ASSIGN(const LeaseState lease, probe_lease(context.paths, row.id));
-  if (lease.held) return result;
-  return fail(ErrorCode::kInvalidState, "box {} is not running; start it: boxlite start {}", row.name, row.name);
+  if (result) return result;
+  return std::unexpected(explain_failure(context, row, result.error()));
+}
+
+// The other errors of a copy name a file, which may be one of the host.
+Result<void> explain_copy(const Context& context, const BoxRow& row, Result<void> result) {
+  if (result || !depends_on_state(result.error())) return result;
+  return explain(context, row, std::move(result));
 }
 
 // A stopped shim takes no call: said soon, where waiting for the agent's reply would take its long deadline.
@@ -44,7 +48,7 @@ const std::string& Box::name() const { return impl_->name; }
 
 Result<BoxRow> Box::Impl::row() const {
   TRY_ASSIGN(std::optional<BoxRow> found, context->database.box(id));
-  if (!found) return fail(ErrorCode::kNotFound, "box {} was removed", name);
+  if (!found) return fail(ErrorCode::kNotFound, "box {} was removed; `boxlite ls -a` lists those that are here", name);
   return std::move(*found);
 }
 
@@ -74,8 +78,9 @@ Result<void> Box::rename(const std::string& name) {
   Context& context = *impl_->context;
   // The operation lock, so that no removal, start or other renaming is half-way.
   TRY_ASSIGN(const OpLock::Locked locked, OpLock::acquire(context.paths, context.database, impl_->id));
-  if (locked.row.remove_intent) return fail(ErrorCode::kNotFound, "box {} is being removed", locked.row.name);
-  if (locked.row.name == name) return fail(ErrorCode::kInvalidArgument, "box {} has that name already", name);
+  if (locked.row.remove_intent)
+    return fail(ErrorCode::kNotFound, "box {} is being removed; `boxlite ls -a` lists those that stay", locked.row.name);
+  if (locked.row.name == name) return fail(ErrorCode::kInvalidArgument, "box {} has that name already; choose another", name);
   return context.database.rename_box(impl_->id, name);
 }
 
@@ -112,22 +117,22 @@ Result<Execution> Box::exec(const ExecOptions& options) {
 
 Result<void> Box::copy_out(const std::string& box_path, const std::string& host_path, const CopyOptions& options) {
   TRY_ASSIGN(const BoxRow row, impl_->row());
-  return explain(*impl_->context, row, copy_out_of_box(impl_->context->paths.box(row.id), box_path, host_path, options));
+  return explain_copy(*impl_->context, row, copy_out_of_box(impl_->context->paths.box(row.id), box_path, host_path, options));
 }
 
 Result<void> Box::copy_in(const std::string& host_path, const std::string& box_path, const CopyOptions& options) {
   TRY_ASSIGN(const BoxRow row, impl_->row());
-  return explain(*impl_->context, row, copy_into_box(impl_->context->paths.box(row.id), host_path, box_path, options));
+  return explain_copy(*impl_->context, row, copy_into_box(impl_->context->paths.box(row.id), host_path, box_path, options));
 }
 
 Result<void> Box::copy_out_tar(const std::string& box_path, int fd, bool follow_link) {
   TRY_ASSIGN(const BoxRow row, impl_->row());
-  return explain(*impl_->context, row, tar_out_of_box(impl_->context->paths.box(row.id), box_path, fd, follow_link));
+  return explain_copy(*impl_->context, row, tar_out_of_box(impl_->context->paths.box(row.id), box_path, fd, follow_link));
 }
 
 Result<void> Box::copy_in_tar(int fd, const std::string& box_path, bool archive) {
   TRY_ASSIGN(const BoxRow row, impl_->row());
-  return explain(*impl_->context, row, tar_into_box(impl_->context->paths.box(row.id), fd, box_path, archive));
+  return explain_copy(*impl_->context, row, tar_into_box(impl_->context->paths.box(row.id), fd, box_path, archive));
 }
 
 Result<Execution> Box::attach(const AttachOptions& options) {
@@ -155,7 +160,8 @@ Result<BoxUsage> Box::usage() const {
   TRY_ASSIGN(const BoxRow row, impl_->row());
   TRY_ASSIGN(BoxUsage usage, explain(context, row, guest_usage(context.paths.box(row.id))));
   TRY_ASSIGN(const LeaseState lease, probe_lease(context.paths, row.id));
-  if (!lease.held || !lease.record) return fail(ErrorCode::kInvalidState, "box {} is not running", row.name);
+  if (!lease.held || !lease.record)
+    return fail(ErrorCode::kInvalidState, "box {} is not running; start it: boxlite start {}", row.name, row.name);
   const HostUsage host = host_usage(lease.record->pid);
   usage.host_time_ns = host.time_ns;
   usage.host_cpu_ns = host.cpu_ns;

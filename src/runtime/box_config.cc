@@ -110,6 +110,8 @@ Result<void> restore(const Json& json, std::string_view key, std::optional<T>& v
   return restore(json, key, value.emplace());
 }
 
+unsigned host_cpus() { return static_cast<unsigned>(std::max(::sysconf(_SC_NPROCESSORS_ONLN), 1L)); }
+
 std::uint64_t host_memory_mib() {
   const long pages = ::sysconf(_SC_PHYS_PAGES);
   const long page_size = ::sysconf(_SC_PAGESIZE);
@@ -129,32 +131,32 @@ Result<void> validate_name(std::string_view name) {
 }
 
 Result<void> validate_options(const BoxOptions& options) {
-  if (options.image.empty()) return fail(ErrorCode::kInvalidArgument, "no image given");
+  if (options.image.empty()) return fail(ErrorCode::kInvalidArgument, "no image was given; name one, like alpine");
   if (!options.name.empty()) TRY(validate_name(options.name));
-  if (options.cpus < 1 || options.cpus > kMaxCpus) {
-    return fail(ErrorCode::kInvalidArgument, "{} CPUs: a box has 1 to {}", options.cpus, kMaxCpus);
+  if (const unsigned most = std::min(kMaxCpus, host_cpus()); options.cpus < 1 || options.cpus > most) {
+    return fail(ErrorCode::kInvalidArgument, "--cpus {}: a box has 1 to {} CPUs here, as this host has {}", options.cpus, most,
+                host_cpus());
   }
   if (options.memory_mib < kMinMemoryMib) {
-    return fail(ErrorCode::kInvalidArgument, "{} MiB of memory is too little: a box needs at least {}", options.memory_mib,
-                kMinMemoryMib);
+    return fail(ErrorCode::kInvalidArgument, "--memory {}m: a box needs at least {}m", options.memory_mib, kMinMemoryMib);
   }
   if (const std::uint64_t host = host_memory_mib(); host != 0 && options.memory_mib > host) {
-    return fail(ErrorCode::kInvalidArgument, "{} MiB of memory is more than this host has ({} MiB)", options.memory_mib, host);
+    return fail(ErrorCode::kInvalidArgument, "--memory {}m: more than this host has; use at most {}m", options.memory_mib, host);
   }
   if (options.disk_bytes < kDefaultDiskBytes) {
     return fail(ErrorCode::kInvalidArgument,
-                "a disk of {} MiB is too small: images are made for {} GiB, which take only what is written to them",
+                "--disk-size {}m: too small; images are made for {}g, of which they take only what is written",
                 options.disk_bytes / kMiB, kDefaultDiskBytes / kGiB);
   }
   if (options.disk_bytes > kMaxDiskBytes || options.disk_bytes % kMiB != 0) {
-    return fail(ErrorCode::kInvalidArgument, "a disk of {} bytes: whole MiB, at most {} GiB", options.disk_bytes,
+    return fail(ErrorCode::kInvalidArgument, "--disk-size {}: a disk has whole MiB, at most {}g", options.disk_bytes,
                 kMaxDiskBytes / kGiB);
   }
   TRY(validate_strings(options.command, "command"));
   if (options.entrypoint) TRY(validate_strings(*options.entrypoint, "entrypoint"));
   TRY(validate_strings({options.working_dir, options.user, options.image}, "options"));
   if (!options.working_dir.empty() && options.working_dir.front() != '/') {
-    return fail(ErrorCode::kInvalidArgument, "the working directory \"{}\" is not an absolute path", options.working_dir);
+    return fail(ErrorCode::kInvalidArgument, "--workdir {}: not an absolute path; begin it with /", options.working_dir);
   }
   TRY(validate_env(options.env));
   return validate_container_options(options);

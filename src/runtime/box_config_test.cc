@@ -1,5 +1,7 @@
 #include "runtime/box_config.h"
 
+#include <unistd.h>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -74,6 +76,8 @@ TEST(ValidateTest, SizesOutOfRangeAreRefusedByWhatTheyAre) {
     return result ? std::string() : result.error().message();
   };
   EXPECT_THAT(message([](BoxOptions& o) { o.cpus = 0; }), HasSubstr("CPUs"));
+  EXPECT_THAT(message([](BoxOptions& o) { o.cpus = static_cast<unsigned>(::sysconf(_SC_NPROCESSORS_ONLN)) + 1; }),
+              HasSubstr("as this host has"));
   EXPECT_THAT(message([](BoxOptions& o) { o.memory_mib = 127; }), HasSubstr("at least 128"));
   EXPECT_THAT(message([](BoxOptions& o) { o.memory_mib = 1ULL << 40; }), HasSubstr("more than this host has"));
   EXPECT_THAT(message([](BoxOptions& o) { o.disk_bytes = kGiB; }), HasSubstr("too small"));

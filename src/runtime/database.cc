@@ -206,8 +206,9 @@ Result<BoxRow> Database::begin_start(std::string_view id, const StartIntent& int
   BoxRow row;
   TRY(connection_->transaction([&]() -> Result<void> {
     TRY_ASSIGN(std::optional<BoxRow> found, box(id));
-    if (!found) return fail(ErrorCode::kNotFound, "box {} was removed", id);
-    if (found->remove_intent) return fail(ErrorCode::kInvalidState, "box {} is being removed", found->name);
+    if (!found) return fail(ErrorCode::kNotFound, "box {} was removed; `boxlite ls -a` lists those that are here", id);
+    if (found->remove_intent)
+      return fail(ErrorCode::kInvalidState, "box {} is being removed; `boxlite ls -a` lists those that stay", found->name);
     row = std::move(*found);
     row.generation += 1;
     row.start = intent;

@@ -106,7 +106,8 @@ Result<bool> Execution::Impl::receive() {
   const ssize_t count = ::recv(view_.socket.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return errno == EINTR;
   if (count <= 0) {
-    return fail(ErrorCode::kUnavailable, "box {} ended before the command's exit was seen", view_.box_name);
+    return fail(ErrorCode::kUnavailable, "box {} ended before the command's exit was seen; `boxlite ls -a` says why",
+                view_.box_name);
   }
   reader_.feed(std::span(buffer).first(static_cast<std::size_t>(count)));
   if (auto taken = take_messages(); !taken) {

@@ -14,13 +14,6 @@ namespace {
 constexpr std::size_t kMaxRecordFile = 64 * 1024;
 constexpr std::size_t kMaxReason = 2000;
 
-// The reason may quote the guest. It is shown in tables and on terminals: one line, nothing that a terminal acts upon.
-std::string one_line(std::string text) {
-  if (text.size() > kMaxReason) text.resize(kMaxReason);
-  std::ranges::replace_if(text, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
-  return text;
-}
-
 Result<Json> read_json(const std::string& path) {
   TRY_ASSIGN(const std::string text, read_file(path, kMaxRecordFile));
   return parse_json(text, path);
@@ -35,6 +28,12 @@ std::optional<ExitRecord> parse(const Result<Json>& json) {
 
 }  // namespace
 
+ExitRecord with_short_reason(ExitRecord record) {
+  record.reason.resize(std::min(record.reason.size(), kMaxReason));
+  std::ranges::replace_if(record.reason, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
+  return record;
+}
+
 std::optional<ExitRecord> read_exit_record(const std::string& path) { return parse(read_json(path)); }
 
 std::optional<ExitRecord> read_left_record(const std::string& lease_path) {
@@ -48,8 +47,7 @@ Result<void> write_exit_record(const HomePaths& paths, const std::string& id, Ex
   const auto present = read_exit_record(path);
   if (present && present->generation >= record.generation) return {};
   const DiskReserve reserve(paths.reserve());
-  record.reason = one_line(std::move(record.reason));
-  return write_file_atomic(path, dump_json(to_json(record)) + "\n", 0600);
+  return write_file_atomic(path, dump_json(to_json(with_short_reason(std::move(record)))) + "\n", 0600);
 }
 
 ExitRecord killed_record(std::uint64_t generation, std::string reason) {

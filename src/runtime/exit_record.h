@@ -16,6 +16,10 @@ std::optional<ExitRecord> read_exit_record(const std::string& path);
 /// The one that Lease::leave() has put into a lease file.
 std::optional<ExitRecord> read_left_record(const std::string& lease_path);
 
+/// As it is kept. The reason may quote the guest, and is shown in tables and on terminals: one line of at most 2000 bytes, with
+/// nothing that a terminal acts upon.
+ExitRecord with_short_reason(ExitRecord record);
+
 /// Durable when it returns. A record that this start has already is kept: the first word is the shim's own.
 Result<void> write_exit_record(const HomePaths& paths, const std::string& id, ExitRecord record);
 

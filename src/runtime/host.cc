@@ -32,12 +32,16 @@ Result<std::string> qemu_version(const std::string& qemu) {
 }  // namespace
 
 Result<vmm::AcceleratorChoice> choose_host_accelerator(const Context& context, const StartPrograms& programs) {
-  if (context.accelerator == "kvm") return vmm::AcceleratorChoice{vmm::Accelerator::kKvm, "forced"};
   if (context.accelerator == "tcg") return vmm::AcceleratorChoice{vmm::Accelerator::kTcg, "forced"};
   vmm::VmConfig probe;
   probe.kernel = programs.kernel;
   probe.initramfs = programs.initramfs;
-  return vmm::choose_accelerator(probe, programs.vm, context.paths.accelerator_memo());
+  TRY_ASSIGN(vmm::AcceleratorChoice choice, vmm::choose_accelerator(probe, programs.vm, context.paths.accelerator_memo()));
+  if (context.accelerator == "kvm" && choice.accelerator != vmm::Accelerator::kKvm) {
+    return fail(ErrorCode::kUnsupported, "--accel kvm cannot be used here: {}; use --accel tcg, or leave --accel out",
+                choice.reason);
+  }
+  return choice;
 }
 
 Result<HostInfo> host_info(const Context& context) {

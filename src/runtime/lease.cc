@@ -6,25 +6,21 @@
 //
 // Invariants, and what breaks without them:
 //  - The lock files are outside the box's directory. A removal renames the directory; a lock inside would move away from under
-//  those
-//    who ask for it by path.
+//    those who ask for it by path.
 //  - Nothing that holds a lease forks without exec: the description would be shared, and the lock outlive its holder. (The VM
-//  lock is
-//    the one that is meant to be inherited.)
+//    lock is the one that is meant to be inherited.)
 //  - The file's contents say who took the lease last: pid, start time, boot id, PID namespace, generation. They are a hint for
 //    signalling and for the words of a message, never for liveness: they may be of an earlier holder for the microseconds between
 //    lock and write, and stay behind when the holder dies. A signal goes to a pidfd that was opened first and compared with the
 //    record after, while the lease was still held: a pid that is another process by now is never signalled. When the record is
 //    lost (somebody emptied the file) the shim is found as the process that listens at its socket.
 //  - The generation is a fencing token. A starter increments it in the row, in the same transaction as the start intent. A shim
-//  that
-//    gets the lease re-reads the row, and ends if the row has moved on: a starter may have been killed after the configuration
-//    was sent, its shim been slow, and another start been made since.
+//    that gets the lease re-reads the row, and ends if the row has moved on: a starter may have been killed after the
+//    configuration was sent, its shim been slow, and another start been made since.
 //  - Only a shim writes a record. A command that takes the lease to clean up after a dead shim leaves the record as it is.
 //  - Lock files are unlinked only by a removal, under all three locks, the operation lock's last. Whoever gets a lock then looks
-//  whether
-//    the file is still linked: if not, what it got guards nothing, and the row decides whether to try again or to give up.
-//    Whoever made a lock file anew for a box that has no row unlinks it again.
+//    whether the file is still linked: if not, what it got guards nothing, and the row decides whether to try again or to give
+//    up. Whoever made a lock file anew for a box that has no row unlinks it again.
 #include "runtime/lease.h"
 
 #include <fcntl.h>
@@ -38,11 +34,12 @@
 #include "base/sys.h"
 #include "base/unix_socket.h"
 #include "runtime/control.h"
+#include "runtime/exit_record.h"
 
 namespace boxlite {
 namespace {
 
-constexpr std::size_t kMaxRecord = 4096;
+constexpr std::size_t kMaxRecord = 8192;  // the longest reason of an exit is 2000 bytes, and up to 6000 as JSON
 constexpr auto kOpLockTimeout = std::chrono::seconds(30);
 constexpr auto kRecordPatience = std::chrono::milliseconds(200);  // a record that is not there by then is lost
 
@@ -114,7 +111,7 @@ Result<Lease> Lease::take(const HomePaths& paths, const Database& database, cons
 Result<void> Lease::leave(const ExitRecord& exit) {
   TRY_ASSIGN(const LeaseRecord record, own_record(exit.generation));
   Json json = to_json(record);
-  json["exit"] = to_json(exit);
+  json["exit"] = to_json(with_short_reason(exit));
   return write_record(lock_, json);
 }
 
@@ -181,7 +178,7 @@ Result<OpLock::Locked> OpLock::acquire(const HomePaths& paths, const Database& d
     if (row && linked) return Locked{std::move(op), std::move(*row)};
     if (!row) {
       if (linked) TRY(op.unlink_lock_files());
-      return fail(ErrorCode::kNotFound, "box {} was removed", id);
+      return fail(ErrorCode::kNotFound, "box {} was removed; `boxlite ls -a` lists those that are here", id);
     }
   }
 }

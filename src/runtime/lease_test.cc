@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "runtime/exit_record.h"
 #include "runtime/test_home.h"
 
 namespace boxlite {
@@ -146,6 +147,24 @@ TEST_F(LeaseTest, IsWaitedForWhileTheOneBeforeIsEnding) {
   std::thread killer([&] { end(holder); });
   EXPECT_TRUE(Lease::take(paths(), database_, kId, 1, kLongWait));
   killer.join();
+}
+
+TEST_F(LeaseTest, AnExitWithALongReasonLeavesTheRecordReadable) {
+  for (const char* piece : {"x", "\"", "\n", "\xff"}) {
+    auto lease = Lease::take(paths(), database_, kId, 1, kNoWait);
+    ASSERT_TRUE(lease);
+    ExitRecord exit;
+    exit.generation = 1;
+    exit.failed = true;
+    exit.finished_at = "now";
+    for (int i = 0; i < 10000; ++i) exit.reason += piece;
+    ASSERT_TRUE(lease->leave(exit));
+    EXPECT_TRUE(probe_lease(paths(), kId)->record) << "10000 of " << piece;
+    const auto left = read_left_record(paths().lease(kId));
+    ASSERT_TRUE(left) << "10000 of " << piece;
+    EXPECT_TRUE(left->failed);
+    EXPECT_EQ(left->reason.find('\n'), std::string::npos);
+  }
 }
 
 TEST_F(LeaseTest, ACommandThatTakesItLeavesTheRecordOfTheShim) {

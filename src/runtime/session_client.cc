@@ -27,13 +27,13 @@ std::string box_of(const std::string& box_directory) { return box_directory.subs
 Result<void> wait_for(int socket, short events, Clock::time_point deadline) {
   const auto left = std::max(std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()), std::chrono::milliseconds(0));
   TRY_ASSIGN(const short seen, sys::poll_one(socket, events, left));
-  if (seen == 0)
-    return fail(ErrorCode::kUnavailable, "the agent in the box does not reply; if that goes on, end the box with `rm -f`");
+  if (seen == 0) return fail(ErrorCode::kUnavailable, "its agent does not reply; if that goes on, end the box: boxlite rm -f");
   return {};
 }
 
 std::unexpected<Error> connection_lost() {
-  return fail(ErrorCode::kUnavailable, "the box ended, or its agent closed the call without a reply");
+  return fail(ErrorCode::kUnavailable,
+              "it ended, or its agent closed the call without a reply; `boxlite ls -a` says what became of it");
 }
 
 Result<void> send_all(int socket, std::string_view data, Clock::time_point deadline) {

@@ -44,7 +44,9 @@ std::unexpected<Error> failure(sqlite3* database, std::string_view what) {
   const int code = sqlite3_extended_errcode(database);
   // Only a write of data that finds no space is SQLITE_FULL; a file that could not grow is an I/O error like any other.
   const bool no_space = (code & 0xff) == SQLITE_IOERR && sqlite3_system_errno(database) == ENOSPC;
-  return fail(no_space ? ErrorCode::kResourceExhausted : code_of(code), "{}: {}", what, sqlite3_errmsg(database));
+  const ErrorCode meaning = no_space ? ErrorCode::kResourceExhausted : code_of(code);
+  return fail(meaning, "{}: {}{}", what, sqlite3_errmsg(database),
+              meaning == ErrorCode::kResourceExhausted ? "; free some space in the home's file system" : "");
 }
 
 // SQLite does not say which descriptors it has open: they are recognised by their inodes. Nothing is opened to find out, since

@@ -14,12 +14,10 @@
 //
 // Whoever dies, the truth can be told afterwards:
 //  - The starter before the whole configuration has left: the shim sees end-of-file and ends. The row has an intent, the lease's
-//  record
-//    is of an earlier start, the operation lock is free: "its start was interrupted".
+//    record is of an earlier start, the operation lock is free: "its start was interrupted".
 //  - The starter after that: the shim does without it. The box starts.
 //  - The shim before it has the lease: end-of-file here; the starter, which holds the operation lock, takes the lease and writes
-//  the exit
-//    record with the reason.
+//    the exit record with the reason.
 //  - The shim later: the lease's record has this generation and there is no exit record: "crashed".
 // An undone start needs no undoing: the next one takes the next generation, and a shim of this one that should still be on its
 // way finds that out when it has the lease.

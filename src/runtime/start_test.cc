@@ -261,7 +261,7 @@ TEST(StopTest, ABoxWhoseLeaseRecordWasEmptiedCanBeStoppedAndRemoved) {
 TEST(StopTest, SignalsNeedARunningBox) {
   const TestHome home;
   home.create("web", {"run"});
-  EXPECT_EQ(home.run({"kill", "web"}).output, "box web is not running\n");
+  EXPECT_EQ(home.run({"kill", "web"}).output, "box web is not running; start it: boxlite start web\n");
   EXPECT_EQ(home.run({"wait", "web"}).output, "0\n");
   ASSERT_TRUE(home.run({"start", "web"}).ok());
   EXPECT_TRUE(home.run({"kill", "web"}).ok());

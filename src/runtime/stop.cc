@@ -15,6 +15,7 @@
 #include "base/process.h"
 #include "base/sys.h"
 #include "runtime/box_config.h"
+#include "runtime/box_error.h"
 #include "runtime/control.h"
 #include "runtime/exit_record.h"
 #include "runtime/lease.h"
@@ -130,14 +131,16 @@ Result<std::optional<ExitRecord>> watch_until_end(const ExitWatch& watch, int sh
 }
 
 Result<int> exit_code_of(const BoxRow& row, const ExitRecord& record) {
-  if (record.failed) return fail(ErrorCode::kInternal, "box {} failed: {}", row.name, record.reason);
+  if (record.failed)
+    return fail(ErrorCode::kInternal, "box {} failed: {}; try again: boxlite start {}", row.name, record.reason, row.name);
   return record.code;
 }
 
 Result<int> exit_code_now(const BoxRow& row, const DerivedStatus& derived) {
   if (derived.exit_code) return *derived.exit_code;
   if (derived.status == BoxStatus::kCreated) return 0;
-  return fail(ErrorCode::kInternal, "box {} has no exit code: {}", row.name, derived.reason);
+  return fail(ErrorCode::kInternal, "box {} has no exit code: {}; try again: boxlite start {}", row.name, derived.reason,
+              row.name);
 }
 
 }  // namespace
@@ -159,9 +162,7 @@ Result<void> stop_box(Context& context, const BoxRow& row, std::optional<std::ch
 Result<void> signal_box(const Context& context, const BoxRow& row, int signal) {
   auto sent = control_call(context.paths.box(row.id), {{"call", "signal"}, {"signal", signal}}, kAnswerTimeout);
   if (sent) return {};
-  TRY_ASSIGN(const LeaseState lease, probe_lease(context.paths, row.id));
-  if (!lease.held) return fail(ErrorCode::kInvalidState, "box {} is not running", row.name);
-  return std::unexpected(std::move(sent).error());
+  return std::unexpected(explain_failure(context, row, sent.error()));
 }
 
 Result<int> wait_box(const Context& context, const BoxRow& row) {
@@ -174,7 +175,7 @@ Result<int> wait_box(const Context& context, const BoxRow& row) {
       if (record) return exit_code_of(row, *record);
     }
     TRY_ASSIGN(std::optional<BoxRow> now, context.database.box(row.id));
-    if (!now) return fail(ErrorCode::kNotFound, "box {} was removed", row.name);
+    if (!now) return fail(ErrorCode::kNotFound, "box {} was removed; `boxlite ls -a` lists those that are here", row.name);
     current = std::move(*now);
     TRY_ASSIGN(const Observation seen, observe(context.paths, context.database, current));
     const DerivedStatus derived = derive_status(seen);

@@ -25,8 +25,7 @@
 //  - Nothing waits without a bound for something that belongs to another: the starter, a client, the guest. A hostile guest can
 //    end its own box, and no more.
 //  - The VM dies with this process by the lifeline and the pidfd that the jail watches, so no code here cleans up after a crash
-//  of
-//    itself.
+//    of itself.
 #include "shim/shim.h"
 
 #include "base/failpoint.h"
@@ -121,7 +120,7 @@ void Shim::send_signal(int number, const Answer& answer) {
     return answer(error_answer(Error(ErrorCode::kInvalidArgument, fmt::format("{} is not a signal", number))));
   }
   if (!main_started_ || exited_ || over()) {
-    return answer(error_answer(Error(ErrorCode::kInvalidState, fmt::format("box {}: its command does not run", id_))));
+    return answer(error_answer(Error(ErrorCode::kInvalidState, "its command does not run")));
   }
   call_agent(*link_, signal_call(number), [this, number, answer](const Result<proto::Reply>& reply) {
     if (number == kSigKill && !vm_ended_) stop_sequence_.expect_end(StopSequence::kShutdownPatience);

@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 from boxlite_testing import identity, oci
-from boxlite_testing.registry import LayoutServer, Registry, free_port
+from boxlite_testing.registry import LayoutServer, Registry, Server, free_port
+from boxlite_testing.waiting import DEADLINE, wait_until
 
 needs_root = pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="needs root to mount")
 
@@ -36,15 +37,76 @@ def test_a_taken_name_is_named_and_the_box_that_has_it_is_left_alone(shared, dem
 
 def test_a_box_that_does_not_run_refuses_exec_and_kill_by_name(boxlite, demo):
     boxlite.ok("create", "--name", "idle", demo)
-    boxlite.refused("exec", "idle", "true", mentions="idle")
-    boxlite.refused("kill", "idle", mentions="idle")
+    for command in (["exec", "idle", "true"], ["kill", "idle"], ["attach", "idle"], ["top", "idle"], ["cp", "idle:/etc", "/tmp"]):
+        boxlite.refused(*command, mentions=["box idle is not running", "boxlite start idle"])
+
+
+def test_exec_into_a_box_whose_command_has_ended_tells_how_to_start_it(boxlite, demo):
+    boxlite.ok("run", "--name", "a", demo, "true")
+    for command in (["exec", "a", "true"], ["kill", "a"]):
+        boxlite.refused(*command, mentions=["box a is not running", "boxlite start a"])
+
+
+@pytest.mark.parametrize("flags, next_step", [((), "boxlite start a"), (("--rm",), "boxlite run")])
+def test_exec_into_a_box_that_is_just_ending_says_so(boxlite, demo, flags, next_step):
+    # Its command has ended, and the box stays until its output is read: more than a pipe holds, less than the box keeps.
+    reader = boxlite.spawn("run", *flags, "--name", "a", demo, "sh", "-c", "head -c 200000 /dev/zero")
+    wait_until(lambda: any(box["status"] == "stopping" for box in boxlite.list()), "a is ending")
+    for command in (["exec", "a", "true"], ["kill", "a"], ["cp", "-", "a:/tmp"]):
+        boxlite.refused(*command, mentions=["box a is ending", next_step])
+    out, _ = reader.communicate(timeout=DEADLINE)
+    assert (reader.returncode, len(out)) == (0, 200000)
+
+
+def test_a_wrong_session_or_command_names_the_box(shared):
+    shared.refused("attach", "box", "nosuch", mentions=["box box", "nosuch"])
+    shared.refused("exec", "box", "nosuch", code=127, mentions=["box box", "nosuch"])
+    shared.refused("cp", "box:/no/such", "/tmp", mentions=["box:/no/such"])
+
+
+def test_more_memory_or_cpus_than_the_host_has(boxlite):
+    cpus = os.cpu_count()
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    for verb in ("run", "create"):
+        boxlite.refused(verb, "-m", "900t", "alpine", mentions=["--memory 943718400m", f"at most {memory}m"])
+        boxlite.refused(verb, "--cpus", str(cpus + 1), "alpine", mentions=[f"--cpus {cpus + 1}", f"1 to {cpus} CPUs"])
+    assert not os.path.exists(boxlite.home)
+
+
+@pytest.mark.parametrize("user, file", [("nobody-here", "passwd"), ("root:nobody-here", "group")])
+def test_a_user_that_the_image_does_not_have(boxlite, shared, demo, user, file):
+    wanted = ["nobody-here", f"/etc/{file}", "or a number"]
+    boxlite.refused("run", "--rm", "--name", "a", "-u", user, demo, "true", mentions=["box a", *wanted])
+    boxlite.assert_nothing_left()
+    shared.refused("exec", "-u", user, "box", "true", mentions=["box box", *wanted])
+
+
+def test_kvm_where_it_does_not_work_is_refused_with_the_reason(boxlite, demo):
+    host = json.loads(boxlite.ok("info", "--format", "json"))
+    command = ["--accel", "kvm", "run", "--rm", demo, "true"]
+    if host["accelerator"] == "kvm":
+        boxlite.ok(*command)
+        return
+    boxlite.refused(*command, mentions=["--accel kvm cannot be used here", host["accelerator_reason"], "--accel tcg"])
+    boxlite.assert_nothing_left()
 
 
 def test_an_image_that_the_registry_does_not_have(boxlite, registry):
     reference = f"{registry.address}/no/such:image"
     for command in (["pull", reference], ["run", "--rm", reference, "true"], ["create", reference]):
-        boxlite.refused(*command, mentions=reference)
-    boxlite.refused("pull", registry.demo.replace(":latest", ":no-such-tag"), mentions="no-such-tag")
+        boxlite.refused(*command, mentions=[reference, "check its name and tag"])
+    boxlite.refused("pull", registry.demo.replace(":latest", ":no-such-tag"), mentions=["no-such-tag", "check its name and tag"])
+    assert_home_is_clean(boxlite)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_image_that_the_registry_denies(boxlite, status):
+    server = Server(lambda request: request.reply(200 if request.path == "/v2/" else status, b'{"errors":[{"code":"DENIED"}]}'))
+    try:
+        boxlite.refused("pull", f"{server.address}/private:1",
+                        mentions=[f"{server.address}/private:1", "check the name", f"boxlite login {server.address}"])
+    finally:
+        server.close()
     assert_home_is_clean(boxlite)
 
 
@@ -55,9 +117,13 @@ def test_a_registry_that_is_down(boxlite):
 
 
 def test_a_layout_directory_that_is_none(boxlite, images):
-    boxlite.refused("run", "--rm", f"oci:{images}/nowhere", "true", mentions=f"{images}/nowhere")
     os.makedirs(f"{images}/empty", exist_ok=True)
-    boxlite.refused("run", "--rm", f"oci:{images}/empty", "true", mentions=f"{images}/empty")
+    with open(f"{images}/archive", "w"):
+        pass
+    for command in (["run", "--rm"], ["create"], ["pull"]):
+        boxlite.refused(*command, f"oci:{images}/nowhere", mentions=[f"no directory {images}/nowhere", "check the path"])
+        boxlite.refused(*command, f"oci:{images}/archive", mentions=[f"{images}/archive is not a directory", "oci:DIR"])
+        boxlite.refused(*command, f"oci:{images}/empty", mentions=[f"{images}/empty is not an OCI image layout", "oci:DIR"])
     assert_home_is_clean(boxlite)
 
 

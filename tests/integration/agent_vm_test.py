@@ -117,7 +117,7 @@ def test_an_unknown_user_is_refused(vm):
     with pytest.raises(Failed) as failed:
         vm.exec(["id"], user="ghost")
     assert failed.value.code == "invalid_argument"
-    assert failed.value.message == "unable to find user ghost: no matching entries in passwd file"
+    assert failed.value.message.startswith("unable to find user ghost: no matching entries in the image's /etc/passwd")
 
 
 def test_the_working_directory_is_made(vm):
