@@ -33,6 +33,7 @@ struct BoxInfo {
   BoxStatus status = BoxStatus::kCreated;
   std::string reason;             // why it failed or stopped; may be empty. One line
   std::optional<int> exit_code;   // of the main command, once ended; 128 + signal when a signal ended it
+  bool oom_killed = false;        // the guest's kernel ended the main command for lack of memory
   std::uint64_t generation = 0;   // number of starts
   std::optional<pid_t> shim_pid;  // while the lease is held
   std::string image;              // reference it was made from

@@ -21,13 +21,15 @@ namespace boxlite {
 struct RuntimeOptions {
   /// "": $BOXLITE_HOME, else ~/.boxlite. Created 0700. Must be on a local file system and owned by the caller.
   std::string home;
+  /// false: a home that is not there holds no boxes and no images, and is not created. For looking only.
+  bool create_home = true;
   /// "": proven once per host boot; "kvm", "tcg": forced for boxes started by this runtime.
   std::string accelerator;
 };
 
 /// When create() asks the registry for the image.
 enum class PullPolicy {
-  kMissing,  // when it is not here
+  kMissing,  // when it is not here; of an OCI layout directory, when it holds another one by now
   kAlways,   // for the newest one of its name
   kNever,    // kNotFound when it is not here
 };

@@ -20,7 +20,7 @@ Result<int> verb_attach(Invocation& invocation) {
   options.input = !no_stdin;
   if (operands->size() == 2) options.session_id = operands->at(1);
 
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
   TRY_ASSIGN(Box box, runtime.get(operands->front()));
   return attach_in_foreground(box, options, foreground);
 }

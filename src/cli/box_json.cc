@@ -29,6 +29,7 @@ Json summary_json(const BoxInfo& box) {
               {"status", name(box.status)},
               {"reason", box.reason},
               {"exit_code", or_null(box.exit_code)},
+              {"oom_killed", box.oom_killed},
               {"generation", box.generation},
               {"shim_pid", or_null(box.shim_pid)},
               {"labels", box.labels},

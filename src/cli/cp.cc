@@ -63,7 +63,7 @@ Result<int> verb_cp(Invocation& invocation) {
   const Place destination = parse_place(operands->back());
   TRY(check_places(flags, source, destination));
 
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
   TRY_ASSIGN(Box box, runtime.get(source.box.empty() ? destination.box : source.box));
   const bool stream = source.path == "-" || destination.path == "-";
   std::optional<SignalWatch> signals;

@@ -6,7 +6,6 @@
 namespace boxlite::cli {
 namespace {
 
-constexpr std::size_t kMaxDistance = 2;
 constexpr std::size_t kMaxWord = 32;
 
 /// Optimal string alignment distance.
@@ -24,15 +23,21 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return d[a.size()][b.size()];
 }
 
+/// Of a word of two letters an edit makes another word (rm, rmi) rather than a slip of the fingers.
+std::size_t edits_allowed(std::string_view a, std::string_view b) {
+  if (std::min(a.size(), b.size()) < 3) return 0;
+  return std::max(a.size(), b.size()) < 6 ? 1 : 2;
+}
+
 }  // namespace
 
 std::string_view did_you_mean(std::string_view word, std::span<const std::string_view> candidates) {
   if (word.size() > kMaxWord) return {};
   std::string_view best;
-  std::size_t best_distance = kMaxDistance + 1;
+  std::size_t best_distance = kMaxWord;
   for (const std::string_view candidate : candidates) {
     const std::size_t found = distance(word, candidate);
-    if (found < best_distance && 2 * found < word.size() + 1) {
+    if (found < best_distance && found <= edits_allowed(word, candidate)) {
       best = candidate;
       best_distance = found;
     }

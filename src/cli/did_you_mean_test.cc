@@ -20,6 +20,10 @@ TEST(DidYouMeanTest, SuggestsNothingForAnotherWord) {
   EXPECT_EQ(did_you_mean("publish", kVerbs), "");
   EXPECT_EQ(did_you_mean("", kVerbs), "");
   EXPECT_EQ(did_you_mean("x", kVerbs), "");
+  EXPECT_EQ(did_you_mean("rmi", kVerbs), "");
+  EXPECT_EQ(did_you_mean("lsx", kVerbs), "");
+  EXPECT_EQ(did_you_mean("sm", kVerbs), "");
+  EXPECT_EQ(did_you_mean("rxx", kVerbs), "");
   EXPECT_EQ(did_you_mean(std::string(100000, 'r'), kVerbs), "");
 }
 

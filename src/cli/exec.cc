@@ -41,7 +41,7 @@ Result<int> verb_exec(Invocation& invocation) {
   TRY_ASSIGN(const Foreground foreground, terminal.foreground());
   if (!detach) TRY(check_terminal_input(options.open_stdin, options.tty));
 
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
   TRY_ASSIGN(Box box, runtime.get(reference));
   if (!detach) return exec_in_foreground(box, std::move(options), foreground);
   TRY_ASSIGN(const Execution session, box.exec(options));

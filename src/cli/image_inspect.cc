@@ -59,7 +59,7 @@ Result<int> verb_image_inspect(Invocation& invocation) {
   TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kAnywhere));
   if (!operands) return 0;
   if (operands->empty()) return flags.usage_error("no IMAGE was given");
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
   TRY_ASSIGN(const std::vector<ImageInfo> all, runtime.images());
   Json list = Json::array();
   int status = 0;

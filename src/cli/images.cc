@@ -58,7 +58,7 @@ Result<int> verb_images(Invocation& invocation) {
   if (operands->size() > 1) return flags.usage_error(fmt::format("images takes one NAME, got {} too", operands->at(1)));
   TRY(require_json(format));
 
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
   TRY_ASSIGN(std::vector<ImageInfo> images, runtime.images());
   if (!operands->empty()) std::erase_if(images, [&](const ImageInfo& image) { return !matches(image, operands->front()); });
   if (quiet) {

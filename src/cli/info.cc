@@ -14,7 +14,7 @@ Result<int> verb_info(Invocation& invocation) {
   if (!operands->empty()) return flags.usage_error(fmt::format("info takes no operand, got {}", operands->front()));
   TRY(require_json(format));
 
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
   TRY_ASSIGN(const HostInfo host, runtime.info());
   if (format) {
     TRY(print_json(host_json(host)));

@@ -11,7 +11,7 @@ Result<int> verb_inspect(Invocation& invocation) {
   if (!operands) return 0;
   TRY(require_boxes(flags, *operands));
 
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
   Json boxes = Json::array();
   TRY_ASSIGN(const int status, for_each_box(runtime, *operands, [&boxes](Box& box, const std::string&) -> Result<void> {
                TRY_ASSIGN(const BoxInfo info, box.info());

@@ -2,7 +2,6 @@
 #include <csignal>
 
 #include "cli/each_box.h"
-#include "cli/output.h"
 #include "cli/values.h"
 
 namespace boxlite::cli {
@@ -16,12 +15,12 @@ Result<int> verb_kill(Invocation& invocation) {
   TRY(require_boxes(flags, *operands));
   TRY_ASSIGN(const int signal, parse_signal("--signal", name.value_or("KILL")));
 
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
-  return for_each_box(runtime, *operands, [signal](Box& box, const std::string& reference) -> Result<void> {
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
+  return for_all_boxes(runtime, *operands, [signal](Box& box) -> Result<void> {
     TRY(box.kill(signal));
     if (signal == SIGKILL)
       (void)box.wait();  // as docker: after it the box can be removed or started. How it ended is not kill's news
-    return print(reference + "\n");
+    return {};
   });
 }
 

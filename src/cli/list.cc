@@ -62,7 +62,7 @@ Result<int> verb_list(Invocation& invocation) {
   TRY(require_json(format));
   TRY_ASSIGN(const BoxFilter filter, BoxFilter::parse(filters));
 
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
   TRY_ASSIGN(std::vector<BoxInfo> boxes, runtime.list());
   const bool live_only = !all && !filter.wants_status();
   std::erase_if(boxes, [&](const BoxInfo& box) { return (live_only && !is_live(box.status)) || !filter.matches(box); });

@@ -60,7 +60,7 @@ Result<int> verb_logs(Invocation& invocation) {
     options.until = rfc3339(time);
   }
 
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
   TRY_ASSIGN(const Box box, runtime.get(operands->front()));
   LogPrinter printer(timestamps);
   Result<void> written;

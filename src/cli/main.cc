@@ -65,6 +65,12 @@ constexpr std::array kVerbs = {
     Verb{"version", verb_version, "Print the version"},
 };
 
+// Docker's commands that are not here: they are meant as they are, whatever they resemble.
+constexpr std::array<std::string_view, 29> kDockersOwn = {
+    "build",  "builder", "buildx",   "commit",  "compose", "config", "container", "context", "diff",  "events",
+    "export", "history", "manifest", "network", "node",    "pause",  "plugin",    "port",    "push",  "search",
+    "secret", "service", "stack",    "swarm",   "system",  "trust",  "unpause",   "update",  "volume"};
+
 std::string verbs_help() {
   std::string text = "Commands:\n";
   for (const Verb& verb : kVerbs) {
@@ -76,6 +82,10 @@ std::string verbs_help() {
 Result<int> run_verb(const std::string& name, Invocation& invocation) {
   const auto* verb = std::ranges::find(kVerbs, name, &Verb::name);
   if (verb != kVerbs.end()) return verb->run(invocation);
+  if (std::ranges::find(kDockersOwn, name) != kDockersOwn.end()) {
+    return fail(ErrorCode::kUnsupported,
+                "unknown command {}: this one of docker's is not here; boxlite --help lists the commands", name);
+  }
   std::vector<std::string_view> names;
   for (const Verb& known : kVerbs) names.push_back(known.name);
   const std::string_view close = did_you_mean(name, names);

@@ -10,7 +10,7 @@ Result<int> verb_rename(Invocation& invocation) {
   if (operands->size() != 2 || operands->front().empty() || operands->back().empty())
     return flags.usage_error("rename takes a BOX and its new NAME");
 
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
   TRY_ASSIGN(Box box, runtime.get(operands->front()));
   TRY(box.rename(operands->back()));
   return 0;

@@ -1,6 +1,5 @@
 // boxlite rm: remove boxes and all they use.
 #include "cli/each_box.h"
-#include "cli/output.h"
 
 namespace boxlite::cli {
 
@@ -12,11 +11,8 @@ Result<int> verb_rm(Invocation& invocation) {
   if (!operands) return 0;
   TRY(require_boxes(flags, *operands));
 
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
-  return for_each_box(runtime, *operands, [force](Box& box, const std::string& reference) -> Result<void> {
-    TRY(box.remove(force));
-    return print(reference + "\n");
-  });
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
+  return for_all_boxes(runtime, *operands, [force](Box& box) { return box.remove(force); });
 }
 
 }  // namespace boxlite::cli

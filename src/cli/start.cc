@@ -10,7 +10,7 @@ Result<int> verb_start(Invocation& invocation) {
   if (!operands) return 0;
   TRY(require_boxes(flags, *operands));
 
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
   return for_each_box(runtime, *operands, [](Box& box, const std::string& reference) -> Result<void> {
     TRY(box.start({}));
     return print(reference + "\n");

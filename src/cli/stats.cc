@@ -173,7 +173,7 @@ Result<int> verb_stats(Invocation& invocation) {
   if (!operands->empty()) TRY(require_boxes(flags, *operands));
   TRY(require_json(format));
 
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
   const bool redraw = !once && !format && is_terminal(STDOUT_FILENO);
   TRY_ASSIGN(std::vector<Subject> boxes, subjects(runtime, *operands));
   TRY_ASSIGN(const Ticker ticker, Ticker::begin());

@@ -1,28 +1,20 @@
 // boxlite stop: end boxes politely.
 #include "cli/each_box.h"
-#include "cli/output.h"
-#include "cli/values.h"
+#include "cli/grace_flag.h"
 
 namespace boxlite::cli {
 
 Result<int> verb_stop(Invocation& invocation) {
   FlagSet flags(invocation, "stop", "[OPTIONS] BOX [BOX...]", "Stop boxes: their stop signal, then SIGKILL; disks are synced");
-  std::optional<std::string> time;
-  flags.value("-t,--time", "SECONDS", time,
-              "Time between the stop signal and SIGKILL (default: the box's --stop-timeout, else 10)");
+  GraceFlag time;
+  time.add_to(flags);
   TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kAnywhere));
   if (!operands) return 0;
   TRY(require_boxes(flags, *operands));
-  std::optional<std::chrono::seconds> grace;
-  if (time) {
-    TRY_ASSIGN(grace, parse_seconds("--time", *time));
-  }
+  TRY_ASSIGN(const auto grace, time.grace());
 
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
-  return for_each_box(runtime, *operands, [grace](Box& box, const std::string& reference) -> Result<void> {
-    TRY(box.stop(grace));
-    return print(reference + "\n");
-  });
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
+  return for_all_boxes(runtime, *operands, [grace](Box& box) { return box.stop(grace); });
 }
 
 }  // namespace boxlite::cli

@@ -71,7 +71,7 @@ Result<int> verb_top(Invocation& invocation) {
   if (operands->size() != 1 || operands->front().empty()) return flags.usage_error("top takes one BOX, and no options of ps");
   TRY(require_json(format));
 
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
   TRY_ASSIGN(const Box box, runtime.get(operands->front()));
   TRY_ASSIGN(const std::vector<BoxProcess> processes, box.processes());
   TRY(format ? print_json(json_of(processes)) : print(table_of(processes)));

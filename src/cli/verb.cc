@@ -10,4 +10,9 @@ Result<Runtime> open_runtime(const Invocation& invocation) {
   return Runtime::open(invocation.runtime);
 }
 
+Result<Runtime> open_existing(Invocation invocation) {
+  invocation.runtime.create_home = false;
+  return open_runtime(invocation);
+}
+
 }  // namespace boxlite::cli

@@ -18,6 +18,9 @@ struct Invocation {
 /// Opens the home, after a check of --accel.
 Result<Runtime> open_runtime(const Invocation& invocation);
 
+/// The same for verbs that only look, or name boxes: a home that is not there is none the better for being made by a typo.
+Result<Runtime> open_existing(Invocation invocation);
+
 /// The exit status of our own failures, docker's.
 inline constexpr int kExitFailure = 125;
 

@@ -10,7 +10,7 @@ Result<int> verb_wait(Invocation& invocation) {
   if (!operands) return 0;
   TRY(require_boxes(flags, *operands));
 
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
   return for_each_box(runtime, *operands, [](Box& box, const std::string&) -> Result<void> {
     TRY_ASSIGN(const int code, box.wait());
     return print(fmt::format("{}\n", code));

@@ -36,8 +36,8 @@ Result<std::string> find_in_path(const std::string& program, const std::vector<s
     if (candidate.front() == '/' && ::access(candidate.c_str(), X_OK) == 0) return candidate;
     path.remove_prefix(std::min(colon + 1, path.size()));
   }
-  return fail(ErrorCode::kNotFound, "credential helper {} is not in PATH; install it, or take it out of docker's config.json",
-              program);
+  return fail(ErrorCode::kNotFound,
+              "credential helper {} is not installed; put it into PATH, or take it out of docker's config.json", program);
 }
 
 Result<std::string> read_answer(int fd, const std::string& program, Clock::time_point deadline) {

@@ -13,6 +13,7 @@ struct Context {
   HomePaths paths;
   Database database;
   std::string accelerator;  // "": proven or remembered; "kvm", "tcg": forced
+  bool home_exists = true;  // false: `database` is empty, and nowhere
 };
 using ContextPtr = std::shared_ptr<Context>;
 

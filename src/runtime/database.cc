@@ -149,6 +149,12 @@ Result<Database> Database::open(const std::string& path) {
   return Database(std::move(connection));
 }
 
+Result<Database> Database::open_empty() {
+  TRY_ASSIGN(std::unique_ptr<sqlite::Connection> connection, sqlite::Connection::open_in_memory());
+  for (const char* migration : kMigrations) TRY(connection->execute(migration));
+  return Database(std::move(connection));
+}
+
 Result<void> Database::refuse_taken_name(std::string_view name) const {
   TRY_ASSIGN(const std::optional<BoxRow> taken, box_by_name(name));
   if (!taken) return {};

@@ -46,6 +46,8 @@ class Database {
  public:
   /// Creates or migrates. kUnsupported when a newer program has made the file.
   static Result<Database> open(const std::string& path);
+  /// One without rows and without a file: of a home that is not there.
+  static Result<Database> open_empty();
   Database(Database&&) noexcept;
   Database& operator=(Database&&) noexcept;
   ~Database();

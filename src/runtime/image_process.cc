@@ -58,6 +58,12 @@ Result<std::optional<std::vector<ImageInfo>>> take_event(const std::string& line
   return fail(ErrorCode::kInternal, "boxlite-image sent an unknown event \"{}\"", event);
 }
 
+// Content that is not what it says cannot be mended here, whatever the job was.
+Error with_next_step(Error error) {
+  if (error.code() != ErrorCode::kCorrupt) return error;
+  return Error(error.code(), error.message() + "; it is damaged where it comes from: make it, or push it there, anew");
+}
+
 }  // namespace
 
 Result<JobOutcome> run_image_job(const HomePaths& paths, image::JobRequest request,
@@ -86,7 +92,9 @@ Result<JobOutcome> run_image_job(const HomePaths& paths, image::JobRequest reque
     LineReader lines(output.read_end.get());
     for (;;) {
       TRY_ASSIGN(const std::optional<std::string> line, lines.next(std::nullopt));
-      if (!line) return fail(ErrorCode::kInternal, "boxlite-image ended without a result");
+      if (!line)
+        return fail(ErrorCode::kInternal,
+                    "boxlite-image ended without a result; try again, and see whether memory is short here");
       TRY_ASSIGN(std::optional<std::vector<ImageInfo>> images, take_event(*line, on_progress));
       if (images) return std::move(*images);
     }
@@ -97,7 +105,7 @@ Result<JobOutcome> run_image_job(const HomePaths& paths, image::JobRequest reque
   if (!images && images.error().code() == ErrorCode::kInternal && status.signal != 0 && status.signal != SIGKILL) {
     return fail(ErrorCode::kInternal, "boxlite-image was ended by signal {}", status.signal);
   }
-  if (!images) return std::unexpected(std::move(images).error());
+  if (!images) return std::unexpected(with_next_step(std::move(images).error()));
   return JobOutcome{.images = std::move(*images), .store = OfdLock::adopt(std::move(store))};
 }
 

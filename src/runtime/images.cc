@@ -97,6 +97,13 @@ bool is_named_by_digest(const ImageInfo& image, const image::Reference& wanted) 
   return own != nullptr && own->registry == name->registry && own->repository == name->repository;
 }
 
+// A layout is as near as a file: what is in it now is meant. To look costs little, as nothing that is here is read again. One
+// that is gone does not take its image with it.
+bool is_layout_here(const image::Reference& reference) {
+  const auto* layout = std::get_if<image::LayoutReference>(&reference);
+  return layout != nullptr && ::access(layout->directory.c_str(), F_OK) == 0;
+}
+
 }  // namespace
 
 Result<std::optional<FoundImage>> find_image(const Database& database, const std::string& text, std::size_t min_digits) {
@@ -143,7 +150,8 @@ Result<HeldImage> pull_image(Context& context, const std::string& reference, con
 Result<HeldImage> ensure_image(Context& context, const std::string& reference, const PullOptions& options) {
   if (reference.starts_with(kDirectoryImage)) return directory_image(context, reference.substr(kDirectoryImage.size()));
   TRY_ASSIGN(const auto candidates, meanings(context, reference));
-  if (options.policy == PullPolicy::kAlways) return pull_first(context, candidates, options);
+  const bool look_anew = options.policy == PullPolicy::kMissing && is_layout_here(candidates.front());
+  if (options.policy == PullPolicy::kAlways || look_anew) return pull_first(context, candidates, options);
   {
     TRY_ASSIGN(OfdLock store, share_image_store(context.paths));
     for (const image::Reference& candidate : candidates) {

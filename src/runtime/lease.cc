@@ -101,7 +101,8 @@ Result<Lease> Lease::take(const HomePaths& paths, const Database& database, cons
     return fail(ErrorCode::kNotFound, "box {} was removed while it was being started", id);
   }
   if (row->generation != generation || row->remove_intent || !lock.still_linked()) {
-    return fail(ErrorCode::kInvalidState, "start {} of box {} has been overtaken", generation, row->name);
+    return fail(ErrorCode::kInvalidState,
+                "start {} of box {} has been overtaken by another; `boxlite ls -a` shows what came of it", generation, row->name);
   }
   TRY_ASSIGN(const LeaseRecord record, own_record(generation));
   TRY(write_record(lock, to_json(record)));

@@ -174,7 +174,10 @@ Result<BoxInfo> describe(const HomePaths& paths, Observation& seen, std::size_t 
     info.accelerator = state->accelerator;
     if (!state->started_at.empty()) info.started_at = state->started_at;
   }
-  if (!seen.lease.held && seen.exit && seen.exit->generation >= row.generation) info.finished_at = seen.exit->finished_at;
+  if (!seen.lease.held && seen.exit && seen.exit->generation >= row.generation) {
+    info.finished_at = seen.exit->finished_at;
+    info.oom_killed = seen.exit->oom_killed;
+  }
   TRY_ASSIGN(BoxConfig config, box_config_from_json(row.config));
   info.labels = std::move(config.labels);
   info.options = std::move(config.options);

@@ -1,5 +1,9 @@
 #include "boxlite/runtime.h"
 
+#include <unistd.h>
+
+#include <cerrno>
+
 #include "runtime/box_impl.h"
 #include "runtime/create.h"
 #include "runtime/host.h"
@@ -22,7 +26,8 @@ Box make_box(const ContextPtr& context, const BoxRow& row) {
   return Box(std::make_shared<Box::Impl>(Box::Impl{context, row.id, row.name}));
 }
 
-Result<BoxRow> find_box(const Database& database, std::string_view reference) {
+Result<BoxRow> find_box(const Context& context, std::string_view reference) {
+  const Database& database = context.database;
   TRY_ASSIGN(std::optional<BoxRow> row, database.box(reference));
   if (row) return std::move(*row);
   TRY_ASSIGN(row, database.box_by_name(reference));
@@ -33,7 +38,23 @@ Result<BoxRow> find_box(const Database& database, std::string_view reference) {
     if (rows.size() > 1)
       return fail(ErrorCode::kInvalidArgument, "more than one box id begins with {}; give more of it", reference);
   }
+  if (!context.home_exists) {
+    return fail(ErrorCode::kNotFound, "no box named {}: there is no home {}; check --home and BOXLITE_HOME", reference,
+                context.paths.home());
+  }
   return fail(ErrorCode::kNotFound, "no box named {}; `boxlite ls -a` lists them", reference);
+}
+
+Result<Context> open_context(const std::string& home, const RuntimeOptions& options) {
+  // What cannot be looked at is opened, which tells why.
+  const bool exists = options.create_home || ::access(home.c_str(), F_OK) == 0 || errno != ENOENT;
+  if (!exists) {
+    TRY_ASSIGN(Database none, Database::open_empty());
+    return Context{HomePaths(home), std::move(none), options.accelerator, exists};
+  }
+  TRY_ASSIGN(HomePaths paths, open_home(home));
+  TRY_ASSIGN(Database database, Database::open(paths.database()));
+  return Context{std::move(paths), std::move(database), options.accelerator, exists};
 }
 
 }  // namespace
@@ -48,10 +69,8 @@ Result<Runtime> Runtime::open(const RuntimeOptions& options) {
     return fail(ErrorCode::kInvalidArgument, "\"{}\" is no accelerator; there are kvm and tcg", options.accelerator);
   }
   TRY_ASSIGN(const std::string home, choose_home(options.home));
-  TRY_ASSIGN(HomePaths paths, open_home(home));
-  TRY_ASSIGN(Database database, Database::open(paths.database()));
-  auto context = std::make_shared<Context>(Context{std::move(paths), std::move(database), options.accelerator});
-  return Runtime(std::make_shared<Impl>(std::move(context)));
+  TRY_ASSIGN(Context context, open_context(home, options));
+  return Runtime(std::make_shared<Impl>(std::make_shared<Context>(std::move(context))));
 }
 
 Result<Box> Runtime::create(const BoxOptions& options, const PullOptions& pull) {
@@ -60,7 +79,7 @@ Result<Box> Runtime::create(const BoxOptions& options, const PullOptions& pull) 
 }
 
 Result<Box> Runtime::get(std::string_view reference) const {
-  TRY_ASSIGN(const BoxRow row, find_box(impl_->context->database, reference));
+  TRY_ASSIGN(const BoxRow row, find_box(*impl_->context, reference));
   return make_box(impl_->context, row);
 }
 

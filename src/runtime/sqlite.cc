@@ -145,6 +145,15 @@ Result<std::unique_ptr<Connection>> Connection::open(const std::string& path) {
   return connection;
 }
 
+Result<std::unique_ptr<Connection>> Connection::open_in_memory() {
+  sqlite3* database = nullptr;
+  const int opened =
+      sqlite3_open_v2(":memory:", &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr);
+  std::unique_ptr<Connection> connection(new Connection(database, "the database in memory"));
+  if (opened != SQLITE_OK) return failure(database, connection->path_);
+  return connection;
+}
+
 Connection::~Connection() {
   if (::getpid() != owner_) return;  // in a forked child: closing would touch the parent's log through the shared mapping
   guards_.clear();

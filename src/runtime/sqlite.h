@@ -54,6 +54,7 @@ class Connection {
  public:
   /// Opens or creates the file (0600); WAL is on afterwards or this fails.
   static Result<std::unique_ptr<Connection>> open(const std::string& path);
+  static Result<std::unique_ptr<Connection>> open_in_memory();
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;

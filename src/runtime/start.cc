@@ -110,7 +110,8 @@ Result<std::optional<OpLock::Locked>> lock_for_start(Context& context, const std
         TRY_ASSIGN(const Observation seen, observe(context.paths, context.database, locked.row));
         const DerivedStatus derived = derive_status(seen);
         if (derived.status == BoxStatus::kFailed)
-          return fail(ErrorCode::kInternal, "another command's start failed: {}", derived.reason);
+          return fail(ErrorCode::kInternal, "box {}: another command's start of it failed: {}; try again", locked.row.name,
+                      derived.reason);
         return std::nullopt;
       }
       return std::optional(std::move(locked));

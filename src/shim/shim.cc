@@ -283,9 +283,11 @@ ExitRecord Shim::outcome() const {
     record.code = exited_->code;
     record.signal = exited_->signal;
     record.oom_killed = exited_->oom_killed;
-    record.reason = stop_reason_;
+    record.reason = exited_->oom_killed ? "out of memory; give it more with --memory" : stop_reason_;
   } else if (failure_) {
-    record.failed = true;
+    // As a shell and docker have it: a command that cannot be run has ended, with 126 or 127.
+    record.failed = failure_->code() != ErrorCode::kCommandNotFound && failure_->code() != ErrorCode::kCommandNotExecutable;
+    if (!record.failed) record.code = exit_status(failure_->code());
     record.reason = failure_->message();
   } else if (stop_requested_) {
     record.signal = kSigKill;

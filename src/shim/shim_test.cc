@@ -266,7 +266,8 @@ TEST_F(ShimTest, ACommandThatDoesNotExistFailsTheStartWithItsCode) {
   ASSERT_EQ(kinds(seen), "lease failed");
   EXPECT_EQ(seen.back()["code"], "command_not_found");
   const ExitRecord record = end();
-  EXPECT_TRUE(record.failed);
+  EXPECT_FALSE(record.failed);
+  EXPECT_EQ(record.code, 127);
   EXPECT_THAT(record.reason, HasSubstr("no-such-command"));
 }
 

@@ -19,12 +19,31 @@ def assert_home_is_clean(boxlite):
     assert images == "", images
 
 
-def test_a_box_that_does_not_exist_is_named(boxlite):
-    for command in (["start"], ["stop"], ["kill"], ["rm"], ["rm", "-f"], ["logs"], ["inspect"], ["wait"]):
+NAMING_A_BOX = [["start"], ["stop"], ["restart"], ["kill"], ["rm"], ["rm", "-f"], ["logs"], ["inspect"], ["wait"], ["attach"], ["top"],
+                ["stats", "--no-stream"]]
+
+
+def assert_no_such_box(boxlite, next_step):
+    for command in NAMING_A_BOX:
         # `inspect` prints an empty array first, as docker does.
         finished = boxlite(*command, "no-such-box")
-        assert finished.code == 125 and "no-such-box" in finished.err and len(finished.err.splitlines()) == 1, str(finished)
-    boxlite.refused("exec", "no-such-box", "true", mentions="no-such-box")
+        assert finished.code == 125 and len(finished.err.splitlines()) == 1, str(finished)
+        assert "no-such-box" in finished.err and next_step in finished.err, str(finished)
+    for command in (["exec", "no-such-box", "true"], ["cp", "no-such-box:/x", "/tmp"], ["rename", "no-such-box", "other"]):
+        boxlite.refused(*command, mentions=["no-such-box", next_step])
+
+
+def test_a_box_that_does_not_exist_is_named(shared):
+    assert_no_such_box(shared, "boxlite ls -a")
+
+
+def test_a_home_that_is_not_there_is_not_made_by_looking_into_it(boxlite):
+    assert boxlite.ok("ls", "-aq") == boxlite.ok("images", "-q") == ""
+    assert boxlite.ok("ls", "--format", "json") == boxlite.ok("images", "--format", "json") == "[]\n"
+    assert json.loads(boxlite.ok("info", "--format", "json"))["boxes_total"] == 0
+    boxlite.ok("stats", "--no-stream")
+    assert_no_such_box(boxlite, f"there is no home {boxlite.home}")
+    assert not os.path.exists(boxlite.home)
 
 
 def test_a_taken_name_is_named_and_the_box_that_has_it_is_left_alone(shared, demo):
@@ -217,7 +236,7 @@ def test_a_home_that_cannot_be_written(boxlite, demo):
     os.chmod(boxlite.home, 0o500)
     boxlite.refused("run", "--rm", demo, "true", mentions=boxlite.home)
     os.chmod(boxlite.home, 0o700)
-    boxlite.refused("--home", "/proc/home", "ls", mentions="/proc/home")
+    boxlite.refused("--home", "/proc/home", "run", "--rm", demo, "true", mentions="/proc/home")
 
 
 @needs_root

@@ -40,6 +40,16 @@ def test_a_wrong_beginning(boxlite, arguments, mentions):
     assert_refused_untouched(boxlite, *arguments, mentions=mentions)
 
 
+@pytest.mark.parametrize("verb", ["build", "commit", "pause", "port", "push", "history", "volume"])
+def test_a_command_of_dockers_that_is_not_here_is_not_taken_for_a_typo(boxlite, verb):
+    assert_refused_untouched(boxlite, verb, "x", mentions=[f"unknown command {verb}", "docker's", "boxlite --help"])
+
+
+@pytest.mark.parametrize("word", ["lsx", "pss", "up", "ssh"])
+def test_a_short_word_is_not_taken_for_a_typo_of_a_command_that_removes_or_lists(boxlite, word):
+    assert "did you mean" not in boxlite.refused(word, "x", mentions=[f"unknown command {word}", "boxlite --help"])
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_flag_that_does_not_exist_is_refused_by_every_verb(boxlite, verb):
     for flag in ("--frobnicate", "--frobnicate=1", "-Z"):
@@ -159,7 +169,7 @@ def test_a_reader_that_went_away_ends_the_program_as_any_other(boxlite):
 
 def test_closed_standard_descriptors_are_no_ones_files(boxlite):
     """With 0, 1 and 2 closed the database would get one of the numbers, and messages would be written into it."""
-    boxlite.ok("ls")
+    boxlite.refused("run", IMAGE)  # the home is there now
     command = " ".join(boxlite.argv("rm", "no-such-box")) + " <&- >&- 2>&-"
     assert subprocess.run(["sh", "-c", command], env=boxlite.environment, check=False).returncode == 125
     assert boxlite.ok("ls", "-aq") == ""

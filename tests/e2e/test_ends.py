@@ -1,8 +1,11 @@
 """How the end of a box is told to those who wait for it, and what may follow at once."""
 
+import shutil
 import signal
 import time
 
+import pytest
+from boxlite_testing import oci
 from boxlite_testing.waiting import DEADLINE, wait_until
 
 
@@ -46,9 +49,65 @@ def test_a_layout_directory_is_remembered_by_its_absolute_path(boxlite, demo, im
     boxlite.refused("run", "--rm", "oci:demo", "true", mentions="/demo")  # from another directory
 
 
+def test_a_layout_that_was_built_anew_is_run_as_it_is_now(boxlite, images):
+    layout = f"{images}/rebuilt"
+
+    def build(text):
+        shutil.rmtree(layout, ignore_errors=True)
+        oci.write_demo(layout, oci.Layer().file("version", text).tar())
+
+    build("one")
+    assert boxlite.ok("run", "--name", "old", f"oci:{layout}", "cat", "/version") == "one"
+    build("two")
+    assert boxlite.ok("run", "--rm", "--pull", "never", f"oci:{layout}", "cat", "/version") == "one"
+    boxlite.ok("create", "--name", "new", f"oci:{layout}", "cat", "/version")
+    for box, text in (("new", "two"), ("old", "one")):
+        boxlite.ok("start", box)
+        boxlite.ok("wait", box)
+        assert boxlite.ok("logs", box).endswith(text)
+    shutil.rmtree(layout)
+    assert boxlite.ok("run", "--rm", f"oci:{layout}", "cat", "/version") == "two"
+
+
 def test_a_path_as_an_image_is_told_how_a_layout_is_named(boxlite, images):
     boxlite.refused("run", f"{images}/demo", mentions=f"oci:{images}/demo")
     boxlite.refused("run", "./demo", mentions="oci:./demo")
+
+
+@pytest.mark.parametrize("command, code", [("no-such-command", 127), ("/no/such", 127), ("/etc/passwd", 126), ("/etc", 126)])
+def test_a_command_that_cannot_be_run_leaves_its_exit_code(boxlite, demo, command, code):
+    boxlite.refused("run", "-d", "--name", "a", demo, command, code=code, mentions=["box a", command])
+    assert boxlite.ok("wait", "a") == f"{code}\n"
+    seen = boxlite.inspect("a")
+    assert (seen["status"], seen["exit_code"]) == ("stopped", code) and command in seen["reason"], seen
+    assert f"Exited ({code})" in boxlite.ok("ls", "-a")
+
+
+def test_a_command_that_ran_out_of_memory_is_told_so(boxlite, demo):
+    finished = boxlite("run", "--name", "a", "-m", "128m", demo, "tail", "/dev/zero")
+    assert finished.code == 137, str(finished)
+    seen = boxlite.inspect("a")
+    assert seen["oom_killed"] and seen["exit_code"] == 137, seen
+    assert "out of memory" in boxlite.ok("ls", "-a")
+    boxlite.ok("start", "a")
+    assert boxlite.ok("wait", "a") == "137\n"
+
+
+@pytest.mark.parametrize("command", [["stop", "-t", "10"], ["restart", "-t", "10"]])
+def test_several_boxes_are_stopped_at_once_and_told_in_order(boxlite, demo, command):
+    names = ["b", "c", "a"]
+    for name in names:
+        boxlite.ok("run", "-d", "--name", name, demo, "sleep", "infinity")  # as PID 1 it does not hear TERM
+    began = time.monotonic()
+    finished = boxlite(*command, "b", "nosuch", "c", "a")
+    assert time.monotonic() - began < 30, "one after another they take 10 s each"
+    assert (finished.code, finished.out) == (125, "b\nc\na\n"), str(finished)
+    assert len(finished.err.splitlines()) == 1 and "nosuch" in finished.err, str(finished)
+    assert {box["status"] for box in boxlite.list()} == {"stopped" if command[0] == "stop" else "running"}
+    if command[0] == "restart":
+        assert boxlite.ok("kill", *names) == "b\nc\na\n"
+    assert boxlite.ok("rm", "-f", *names) == "b\nc\na\n"
+    boxlite.assert_nothing_left()
 
 
 def test_help_in_all_its_forms(boxlite):

@@ -13,7 +13,6 @@ import stat
 import subprocess
 import sys
 import tarfile
-import tempfile
 import threading
 
 import pytest
@@ -29,13 +28,6 @@ from image_testing.trees import assert_same_tree, assert_sound, ext4_tree, mount
 PASSWORD = "canary-8f3a9c"
 
 needs_root = pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="umoci unpacks owners and devices for root only")
-
-
-@pytest.fixture
-def home():
-    home = Home()
-    yield home
-    shutil.rmtree(home.path)
 
 
 # An image whose layers do everything layers may do.
@@ -76,14 +68,6 @@ def odd_layers():
     third.folder("hidden", 0o500).add("hidden/again", data=b"again").add("d/.wh.three").add("empty")
     third.add("deep/er/still", data=b"parents were never mentioned")
     return [first.tar(), second.tar(), third.tar()]
-
-
-@pytest.fixture(scope="module")
-def work():
-    directory = tempfile.mkdtemp(prefix="boxlite-image-work-")
-    os.chmod(directory, 0o755)
-    yield directory
-    shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="module")

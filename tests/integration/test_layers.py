@@ -40,21 +40,6 @@ needs_root = pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="umoci unp
 once = pytest.mark.skipif(identity.USER is not None, reason="done by the run as oneself")
 
 
-@pytest.fixture
-def home():
-    home = Home()
-    yield home
-    shutil.rmtree(home.path)
-
-
-@pytest.fixture(scope="module")
-def work():
-    directory = tempfile.mkdtemp(prefix="boxlite-layers-work-")
-    os.chmod(directory, 0o755)
-    yield directory
-    shutil.rmtree(directory)
-
-
 @pytest.fixture(scope="module")
 def registry():
     server = Registry()
