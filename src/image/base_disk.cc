@@ -3,9 +3,11 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "base/sys.h"
 #include "image/ext4_image.h"
+#include "image/file_arena.h"
 #include "image/file_content.h"
 #include "image/layer_reader.h"
 #include "image/merged_tree.h"
@@ -25,7 +27,7 @@ Result<std::uint64_t> merge_layers(const BaseDiskSpec& spec, MergedTree& tree, J
     for (std::uint64_t ordinal = 0;; ++ordinal) {
       TRY_ASSIGN(const bool more, reader.next(entry));
       if (!more) break;
-      TRY(tree.apply(std::move(entry), ordinal));
+      TRY(tree.apply(entry, ordinal));
     }
     TRY_ASSIGN(const Digest actual, reader.finish());
     if (actual != layer.diff_id) {
@@ -37,43 +39,62 @@ Result<std::uint64_t> merge_layers(const BaseDiskSpec& spec, MergedTree& tree, J
   return spec.max_unpacked_bytes - budget;
 }
 
-// Everything that will be an inode, and every directory with its place.
 struct Plan {
-  std::vector<const Node*> directories;
-  std::vector<Inode*> small;    // without content: symbolic links, devices, fifos, empty files
-  std::vector<Inode*> content;  // regular files, in the order of the streams
+  std::uint64_t directories = 0;
+  std::uint64_t small = 0;    // without content: symbolic links, devices, fifos, empty files
+  std::uint64_t content = 0;  // regular files with content
   std::uint64_t content_bytes = 0;
+
+  std::uint64_t inodes() const { return directories + small + content; }
 };
 
-void collect(const Node& node, Plan& plan) {
-  if (node.is_directory()) {
-    plan.directories.push_back(&node);
-    for (const auto& [name, child] : node.children) collect(*child, plan);
-    return;
+bool has_content(const Inode& inode) { return inode.facts.type == FileType::kRegular && inode.facts.size != 0; }
+
+/// Calls `each` for every inode of the tree that has a name, in the order in which they were made: that of the streams.
+template <typename Each>
+Result<void> for_each_inode(const MergedTree& tree, FileArena& arena, const Each& each) {
+  for (Inode* inode = tree.first_inode(); inode != nullptr; inode = inode->next) {
+    arena.visit();
+    if (inode->links != 0) TRY(each(*inode));
   }
-  Inode& inode = *node.inode;
-  if (inode.number != 0) return;  // another name of it was met before
-  inode.number = ~0U;
-  const bool has_content = inode.entry.type == FileType::kRegular && inode.entry.size != 0;
-  (has_content ? plan.content : plan.small).push_back(&inode);
-  if (has_content) plan.content_bytes += inode.entry.size;
+  return {};
 }
 
-// Numbers rise in the order in which the inodes are written.
-Plan make_plan(const MergedTree& tree) {
-  Plan plan;
-  collect(tree.root(), plan);
-  std::ranges::sort(plan.content, {}, [](const Inode* inode) { return std::pair(inode->layer, inode->ordinal); });
-  // The root has its fixed number; e2fsck wants lost+found, MergedTree::finish() has seen to it that it is there.
-  const Node& lost_and_found = *tree.root().children.find("lost+found")->second;
-  tree.root().inode->number = kRootInode;
-  lost_and_found.inode->number = kFirstInode;
-  std::uint32_t next = kFirstInode + 1;
-  for (const Node* directory : plan.directories) {
-    if (directory->inode->number == 0) directory->inode->number = next++;
+// A directory, then those below it, by name.
+template <typename Each>
+Result<void> for_each_directory(const Node& node, FileArena& arena, const Each& each) {
+  TRY(each(node));
+  if (node.children == nullptr) return {};
+  for (const auto& [name, child] : *node.children) {
+    arena.visit();
+    if (child->is_directory()) TRY(for_each_directory(*child, arena, each));
   }
-  for (Inode* inode : plan.small) inode->number = next++;
-  for (Inode* inode : plan.content) inode->number = next++;
+  return {};
+}
+
+// Numbers rise in the order in which the inodes are written: directories, what has no content, files.
+Result<Plan> make_plan(const MergedTree& tree, FileArena& arena) {
+  Plan plan;
+  TRY(for_each_inode(tree, arena, [&](const Inode& inode) -> Result<void> {
+    if (inode.is_directory()) return {};
+    ++(has_content(inode) ? plan.content : plan.small);
+    if (has_content(inode)) plan.content_bytes += inode.facts.size;
+    return {};
+  }));
+  // The root has its fixed number; e2fsck wants lost+found, MergedTree::finish() has seen to it that it is there.
+  tree.root().inode->number = kRootInode;
+  tree.root().child("lost+found")->inode->number = kFirstInode;
+  std::uint32_t next = kFirstInode + 1;
+  TRY(for_each_directory(tree.root(), arena, [&](const Node& directory) -> Result<void> {
+    ++plan.directories;
+    if (directory.inode->number == 0) directory.inode->number = next++;
+    return {};
+  }));
+  auto next_content = static_cast<std::uint32_t>(next + plan.small);
+  TRY(for_each_inode(tree, arena, [&](Inode& inode) -> Result<void> {
+    if (!inode.is_directory()) inode.number = has_content(inode) ? next_content++ : next++;
+    return {};
+  }));
   return plan;
 }
 
@@ -83,66 +104,77 @@ std::uint64_t disk_size(std::uint64_t wanted, std::uint64_t layer_bytes, const P
   constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
   constexpr std::uint64_t kBytesPerInode = 256;
   const std::uint64_t content = std::min(plan.content_bytes, layer_bytes);
-  const std::uint64_t needed = content + (plan.content.size() + plan.directories.size()) * kBlockSize + inodes * kBytesPerInode;
+  const std::uint64_t needed = content + (plan.content + plan.directories) * kBlockSize + inodes * kBytesPerInode;
   if (needed <= wanted - wanted / 16) return wanted;
   return (needed + needed / 4 + kGiB - 1) / kGiB * kGiB;
 }
 
-Result<void> write_directories(const Plan& plan, Ext4Image& image, JobMonitor& monitor) {
-  for (const Node* directory : plan.directories) {
+Result<void> write_directories(const MergedTree& tree, FileArena& arena, Ext4Image& image, JobMonitor& monitor) {
+  return for_each_directory(tree.root(), arena, [&](const Node& directory) -> Result<void> {
     TRY(monitor.check());
-    std::vector<DirectoryEntry> entries;
-    entries.reserve(directory->children.size());
-    for (const auto& [name, child] : directory->children) {
-      entries.push_back({.name = name, .inode = child->inode->number, .type = child->inode->entry.type});
-    }
-    const Node& parent = directory->parent == nullptr ? *directory : *directory->parent;
-    const Inode& inode = *directory->inode;
+    const Node::Children none;
+    const Node::Children& children = directory.children == nullptr ? none : *directory.children;
+    auto next = children.begin();
+    const auto next_entry = [&]() -> std::optional<DirectoryEntry> {
+      if (next == children.end()) return std::nullopt;
+      arena.visit();
+      const auto& [name, child] = *next++;
+      return DirectoryEntry{.name = name, .inode = child->inode->number, .type = child->inode->facts.type};
+    };
+    const Node& parent = directory.parent == nullptr ? directory : *directory.parent;
+    const Inode& inode = *directory.inode;
     if (inode.number != kRootInode) image.use_inode(inode.number, true);
-    TRY(image.write_directory(inode.number, parent.inode->number, inode.entry, inode.links, entries));
-  }
-  return {};
+    return image.write_directory(inode.number, parent.inode->number, inode.facts, inode.links, next_entry);
+  });
 }
 
-// One layer's share of the contents: [first, last) of plan.content, in the stream's order.
-Result<void> write_layer_content(const LayerFile& layer, std::span<Inode* const> files, Ext4Image& image, std::uint64_t& done,
-                                 std::uint64_t total, JobMonitor& monitor) {
-  std::uint64_t budget = ~std::uint64_t{0};  // the first pass has counted
-  TRY_ASSIGN(LayerReader reader, LayerReader::open(layer.path, layer.what, budget, monitor));
-  LayerEntry entry;
-  for (std::uint64_t ordinal = 0; !files.empty(); ++ordinal) {
-    TRY_ASSIGN(const bool more, reader.next(entry));
-    if (!more) return fail(ErrorCode::kCorrupt, "{} changed while it was read", layer.what);
-    const Inode& inode = *files.front();
-    if (inode.ordinal != ordinal) continue;
-    FileContent content(image, inode.entry.size);
+// The second reading of the layers: the contents that survived, in the order of the streams.
+class ContentWriter {
+ public:
+  ContentWriter(const BaseDiskSpec& spec, const Plan& plan, Ext4Image& image, JobMonitor& monitor)
+      : spec_(&spec), plan_(&plan), image_(&image), monitor_(&monitor) {}
+
+  Result<void> write(const Inode& inode) {
+    TRY(seek(inode));
+    FileContent content(*image_, inode.facts.size);
     const auto sink = [&](std::uint64_t offset, std::span<const std::byte> data) -> Result<void> {
       TRY(content.write(offset, data));
-      return monitor.step("disk", done + offset, total);
+      return monitor_->step("disk", done_ + offset, plan_->content_bytes);
     };
-    TRY(reader.content(sink));
+    TRY(reader_->content(sink));
     TRY_ASSIGN(const std::vector<Extent> extents, content.finish());
-    image.use_inode(inode.number, false);
-    TRY(image.write_inode(inode.number, inode.entry, inode.links, extents));
-    done += inode.entry.size;
-    files = files.subspan(1);
+    image_->use_inode(inode.number, false);
+    TRY(image_->write_inode(inode.number, inode.facts, inode.links, extents));
+    done_ += inode.facts.size;
+    return {};
   }
-  return {};
-}
 
-Result<void> write_content(const BaseDiskSpec& spec, const Plan& plan, Ext4Image& image, JobMonitor& monitor) {
-  std::uint64_t done = 0;
-  std::span<Inode* const> rest = plan.content;
-  while (!rest.empty()) {
-    const std::uint32_t layer = rest.front()->layer;
-    const auto end = std::ranges::find_if(rest, [&](const Inode* inode) { return inode->layer != layer; });
-    const auto count = static_cast<std::size_t>(end - rest.begin());
-    // Layers are counted from 1 in the tree.
-    TRY(write_layer_content(spec.layers.at(layer - 1), rest.first(count), image, done, plan.content_bytes, monitor));
-    rest = rest.subspan(count);
+ private:
+  Result<void> seek(const Inode& inode) {
+    const LayerFile& layer = spec_->layers.at(inode.layer - 1);  // they are counted from 1 in the tree
+    if (inode.layer != layer_) {
+      TRY_ASSIGN(LayerReader reader, LayerReader::open(layer.path, layer.what, budget_, *monitor_));
+      reader_.emplace(std::move(reader));
+      layer_ = inode.layer;
+      ordinal_ = 0;
+    }
+    for (LayerEntry entry; ordinal_ <= inode.ordinal; ++ordinal_) {
+      TRY_ASSIGN(const bool more, reader_->next(entry));
+      if (!more) return fail(ErrorCode::kCorrupt, "{} changed while it was read", layer.what);
+    }
+    return {};
   }
-  return monitor.step("disk", plan.content_bytes, plan.content_bytes);
-}
+
+  const BaseDiskSpec* spec_;
+  const Plan* plan_;
+  Ext4Image* image_;
+  JobMonitor* monitor_;
+  std::uint64_t budget_ = ~std::uint64_t{0};  // the first pass has counted
+  std::uint32_t layer_ = 0;
+  std::uint64_t ordinal_ = 0;  // of the entry that `reader_` gives next
+  std::optional<LayerReader> reader_;
+  std::uint64_t done_ = 0;
+};
 
 std::array<std::uint8_t, 32> seed_of(const Digest& digest) {
   std::array<std::uint8_t, 32> seed = {};
@@ -163,22 +195,28 @@ Result<void> build_base_disk(const BaseDiskSpec& spec, const std::string& path, 
     return fail(ErrorCode::kInvalidArgument, "a disk of {} bytes is too small; at least {} MiB", spec.disk_bytes,
                 kMinDiskBytes / 1024 / 1024);
   }
-  MergedTree tree;
+  TRY_ASSIGN(const std::unique_ptr<FileArena> arena, FileArena::create(path + ".tree", spec.image));
+  TRY_ASSIGN(MergedTree tree, MergedTree::create(*arena));
   TRY_ASSIGN(const std::uint64_t layer_bytes, merge_layers(spec, tree, monitor));
-  const Plan plan = make_plan(tree);
-  const std::size_t inodes = plan.directories.size() + plan.small.size() + plan.content.size();
+  TRY_ASSIGN(const Plan plan, make_plan(tree, *arena));
   Ext4Image::Options options;
   // Half as many again are free for what the box itself makes.
-  options.inodes_wanted = static_cast<std::uint32_t>(kFirstInode + inodes + inodes / 2);
+  options.inodes_wanted = static_cast<std::uint32_t>(kFirstInode + plan.inodes() + plan.inodes() / 2);
   options.disk_bytes = disk_size(spec.disk_bytes, layer_bytes, plan, options.inodes_wanted);
   options.seed = seed_of(spec.image_id);
   TRY_ASSIGN(Ext4Image image, Ext4Image::create(path, spec.image, options));
-  TRY(write_directories(plan, image, monitor));
-  for (const Inode* inode : plan.small) {
-    image.use_inode(inode->number, false);
-    TRY(image.write_inode(inode->number, inode->entry, inode->links, {}));
-  }
-  TRY(write_content(spec, plan, image, monitor));
+  TRY(write_directories(tree, *arena, image, monitor));
+  TRY(for_each_inode(tree, *arena, [&](const Inode& inode) -> Result<void> {
+    if (inode.is_directory() || has_content(inode)) return {};
+    image.use_inode(inode.number, false);
+    return image.write_inode(inode.number, inode.facts, inode.links, {});
+  }));
+  ContentWriter contents(spec, plan, image, monitor);
+  TRY(for_each_inode(tree, *arena, [&](const Inode& inode) -> Result<void> {
+    if (!has_content(inode)) return {};
+    return contents.write(inode);
+  }));
+  TRY(monitor.step("disk", plan.content_bytes, plan.content_bytes));
   return image.finish();
 }
 

@@ -2,7 +2,8 @@
 //
 // Two passes over the layer streams. The first merges their entries into a tree (MergedTree) and verifies each diff_id: nothing
 // is written before every byte is known to be what the image says. The second writes the contents that survived, each directly to
-// its blocks. In memory are only names and attributes.
+// its blocks. Names and attributes are kept in a file beside the
+// disk (FileArena), so that memory is bounded whatever the image.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,7 @@ struct BaseDiskSpec {
   std::string image;  // for messages
   Digest image_id;
   std::vector<LayerFile> layers;  // lowest first
-  std::uint64_t disk_bytes = 0;  // larger, if the image needs it
+  std::uint64_t disk_bytes = 0;   // larger, if the image needs it
   std::uint64_t max_unpacked_bytes = 0;
 };
 

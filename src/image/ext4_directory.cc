@@ -50,6 +50,11 @@ void DirectoryBlocks::add_empty_block() {
   used_ = usable_;
 }
 
+void DirectoryBlocks::drop_front(std::uint64_t blocks) {
+  bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(blocks * kBlockSize));
+  if (!bytes_.empty()) last_ -= blocks * kBlockSize;
+}
+
 // At the end of what is used, reaching to the block's end.
 void DirectoryBlocks::write_entry(const DirectoryEntry& entry) {
   ext2_dir_entry_2 raw = {};

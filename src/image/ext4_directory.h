@@ -1,5 +1,6 @@
 // The blocks of one ext4 directory, packed as the kernel reads them linearly: no entry crosses a block, and the last of each
-// block reaches to its end. Built whole: adding names one by one searches the directory each time, which is quadratic.
+// block reaches to its end. Built at once, front to back: adding names one by one to a
+// directory on the disk searches it each time, which is quadratic.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +19,8 @@ class DirectoryBlocks {
 
   void add(const DirectoryEntry& entry);
   void add_empty_block();
+  /// Forgets the first blocks; the last one can be dropped only when nothing is added any more.
+  void drop_front(std::uint64_t blocks);
 
   std::uint64_t blocks() const { return bytes_.size() / kBlockSize; }
   std::span<std::byte> bytes() { return bytes_; }

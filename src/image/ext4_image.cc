@@ -22,6 +22,7 @@ constexpr std::uint32_t kMaxLinks = 65000;         // EXT4_LINK_MAX
 constexpr std::size_t kFastLinkBytes = 60;         // fits into i_block, its NUL included
 constexpr std::uint16_t kInodeSize = 256;
 constexpr std::uint32_t kExtraInodeBytes = sizeof(ext2_inode_large) - EXT2_GOOD_OLD_INODE_SIZE;
+constexpr std::uint64_t kDirectoryBuffer = 256;       // blocks of a directory that are written at once
 constexpr std::uint64_t kLostAndFoundBlocks = 4;      // as mkfs: room for e2fsck without allocation
 constexpr std::uint32_t kGrowthLimitGdtBlocks = 255;  // descriptors for 2 TiB: the most that online growth is prepared for
 
@@ -64,7 +65,7 @@ void set_times(ext2_inode_large& inode, std::int64_t seconds, std::uint32_t nano
   inode.i_atime_extra = inode.i_ctime_extra = inode.i_mtime_extra = inode.i_crtime_extra = extra;
 }
 
-ext2_inode_large make_inode(const LayerEntry& entry, std::uint32_t links) {
+ext2_inode_large make_inode(const FileFacts& entry, std::uint32_t links) {
   ext2_inode_large inode = {};
   inode.i_mode = static_cast<std::uint16_t>(type_bits(entry.type) | entry.mode);
   inode.i_uid = static_cast<std::uint16_t>(entry.uid & 0xffff);
@@ -149,9 +150,9 @@ struct Ext4Image::Impl {
 
   Result<void> lay_out(const Options& options);
   Result<Extent> allocate(std::uint64_t wanted);
-  Result<void> put_inode(std::uint32_t number, ext2_inode_large& inode, const LayerEntry& entry, std::span<const Extent> extents);
+  Result<void> put_inode(std::uint32_t number, ext2_inode_large& inode, const FileFacts& entry, std::span<const Extent> extents);
   Result<void> put_extents(std::uint32_t number, ext2_inode_large& inode, std::span<const Extent> extents);
-  Result<void> put_xattrs(std::uint32_t number, const LayerEntry& entry);
+  Result<void> put_xattrs(std::uint32_t number, const FileFacts& entry);
 };
 
 #define TRY_EXT2(call, doing)                                                     \
@@ -223,14 +224,14 @@ Result<void> Ext4Image::Impl::put_extents(std::uint32_t number, ext2_inode_large
   return {};
 }
 
-Result<void> Ext4Image::Impl::put_xattrs(std::uint32_t number, const LayerEntry& entry) {
+Result<void> Ext4Image::Impl::put_xattrs(std::uint32_t number, const FileFacts& entry) {
   if (std::ranges::none_of(entry.xattrs, [](const auto& xattr) { return is_storable(xattr.first); })) return {};
   ext2_xattr_handle* handle = nullptr;
   TRY_EXT2(ext2fs_xattrs_open(fs, number, &handle), "write to");
   errcode_t code = ext2fs_xattrs_read(handle);
   for (const auto& [name, value] : entry.xattrs) {
     if (code != 0 || !is_storable(name)) continue;
-    code = ext2fs_xattr_set(handle, name.c_str(), value.data(), value.size());
+    code = ext2fs_xattr_set(handle, std::string(name).c_str(), value.data(), value.size());
     // It is parsed there, being stored in another form.
     if (is_acl(name) && (code == EINVAL || code == ENOMEM)) {
       ext2fs_xattrs_close(&handle);
@@ -245,7 +246,7 @@ Result<void> Ext4Image::Impl::put_xattrs(std::uint32_t number, const LayerEntry&
   return {};
 }
 
-Result<void> Ext4Image::Impl::put_inode(std::uint32_t number, ext2_inode_large& inode, const LayerEntry& entry,
+Result<void> Ext4Image::Impl::put_inode(std::uint32_t number, ext2_inode_large& inode, const FileFacts& entry,
                                         std::span<const Extent> extents) {
   const bool has_blocks = entry.type == FileType::kRegular || entry.type == FileType::kDirectory || !extents.empty();
   if (has_blocks) TRY(put_extents(number, inode, extents));
@@ -302,7 +303,7 @@ Result<void> Ext4Image::write_blocks(std::uint64_t logical, std::span<const std:
   return {};
 }
 
-Result<void> Ext4Image::write_inode(std::uint32_t number, const LayerEntry& entry, std::uint32_t links,
+Result<void> Ext4Image::write_inode(std::uint32_t number, const FileFacts& entry, std::uint32_t links,
                                     std::span<const Extent> extents) {
   if (links >= kMaxLinks)
     return fail(ErrorCode::kUnsupported, "{}: a file has {} names; ext4 allows {}", impl_->what, links, kMaxLinks);
@@ -338,24 +339,35 @@ Result<void> Ext4Image::write_inode(std::uint32_t number, const LayerEntry& entr
   return impl_->put_inode(number, inode, entry, extents);
 }
 
-Result<void> Ext4Image::write_directory(std::uint32_t number, std::uint32_t parent, const LayerEntry& entry, std::uint32_t links,
-                                        std::span<const DirectoryEntry> entries) {
+Result<void> Ext4Image::write_directory(std::uint32_t number, std::uint32_t parent, const FileFacts& entry, std::uint32_t links,
+                                        const std::function<std::optional<DirectoryEntry>()>& next) {
   DirectoryBlocks packed(kBlockSize - sizeof(ext2_dir_entry_tail));
+  std::vector<Extent> extents;
+  std::uint64_t written = 0;
+  const auto write_full = [&](std::uint64_t blocks) -> Result<void> {
+    const std::span<std::byte> bytes = packed.bytes().first(blocks * kBlockSize);
+    for (std::span<std::byte> rest = bytes; !rest.empty(); rest = rest.subspan(kBlockSize)) {
+      ext2fs_initialize_dirent_tail(impl_->fs, EXT2_DIRENT_TAIL(rest.data(), kBlockSize));
+      const errcode_t code = ext2fs_dir_block_csum_set(impl_->fs, number, reinterpret_cast<ext2_dir_entry*>(rest.data()));
+      if (code != 0) return impl_->failure(code, "write to");
+    }
+    TRY(write_blocks(written, bytes, extents));
+    written += blocks;
+    packed.drop_front(blocks);
+    return {};
+  };
   packed.add({.name = ".", .inode = number, .type = FileType::kDirectory});
   packed.add({.name = "..", .inode = parent, .type = FileType::kDirectory});
-  for (const DirectoryEntry& child : entries) packed.add(child);
+  while (const std::optional<DirectoryEntry> child = next()) {
+    packed.add(*child);
+    if (packed.blocks() > kDirectoryBuffer) TRY(write_full(kDirectoryBuffer));
+  }
   if (number == kFirstInode) {
-    while (packed.blocks() < kLostAndFoundBlocks) packed.add_empty_block();
+    while (written + packed.blocks() < kLostAndFoundBlocks) packed.add_empty_block();
   }
-  for (std::span<std::byte> rest = packed.bytes(); !rest.empty(); rest = rest.subspan(kBlockSize)) {
-    ext2fs_initialize_dirent_tail(impl_->fs, EXT2_DIRENT_TAIL(rest.data(), kBlockSize));
-    const errcode_t code = ext2fs_dir_block_csum_set(impl_->fs, number, reinterpret_cast<ext2_dir_entry*>(rest.data()));
-    if (code != 0) return impl_->failure(code, "write to");
-  }
-  std::vector<Extent> extents;
-  TRY(write_blocks(0, packed.bytes(), extents));
+  TRY(write_full(packed.blocks()));
   ext2_inode_large inode = make_inode(entry, links);
-  set_size(inode, packed.blocks() * kBlockSize);
+  set_size(inode, written * kBlockSize);
   return impl_->put_inode(number, inode, entry, extents);
 }
 

@@ -11,7 +11,9 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -60,12 +62,12 @@ class Ext4Image {
   Result<void> write_blocks(std::uint64_t logical, std::span<const std::byte> blocks, std::vector<Extent>& extents);
 
   /// Writes the inode of a file (content by `extents`), symbolic link, device or fifo, with its extended attributes.
-  Result<void> write_inode(std::uint32_t number, const LayerEntry& entry, std::uint32_t links, std::span<const Extent> extents);
+  Result<void> write_inode(std::uint32_t number, const FileFacts& entry, std::uint32_t links, std::span<const Extent> extents);
 
-  /// Writes a directory's blocks and its inode in one go; `entries` without "." and "..". `links` as ext4 counts them: 2 +
-  /// subdirectories.
-  Result<void> write_directory(std::uint32_t number, std::uint32_t parent, const LayerEntry& entry, std::uint32_t links,
-                               std::span<const DirectoryEntry> entries);
+  /// Writes a directory's blocks and its inode; `next` gives its entries without "." and "..", each valid until the next call.
+  /// `links` as ext4 counts them: 2 + subdirectories.
+  Result<void> write_directory(std::uint32_t number, std::uint32_t parent, const FileFacts& entry, std::uint32_t links,
+                               const std::function<std::optional<DirectoryEntry>()>& next);
 
   /// Writes what is left and syncs the file.
   Result<void> finish();

@@ -10,7 +10,8 @@ constexpr std::string_view kOpaque = ".wh..wh..opq";
 constexpr std::string_view kAufsMetadata = ".wh..wh.";
 constexpr std::string_view kLostAndFound = "lost+found";
 constexpr std::size_t kMaxName = 255;
-constexpr int kMaxSymlinks = 40;  // as the kernel: MAXSYMLINKS
+constexpr int kMaxSymlinks = 40;            // as the kernel: MAXSYMLINKS
+constexpr std::size_t kMapNodeBytes = 128;  // at most, of one entry of Node::Children
 
 std::vector<std::string> components(std::string_view path) {
   std::vector<std::string> names;
@@ -29,7 +30,7 @@ std::uint64_t metadata_size(const LayerEntry& entry) {
   return bytes;
 }
 
-LayerEntry implied_directory(const LayerEntry& cause) {
+LayerEntry implied_directory(const FileAttributes& cause) {
   LayerEntry directory;
   directory.type = FileType::kDirectory;
   directory.mode = 0755;
@@ -38,31 +39,19 @@ LayerEntry implied_directory(const LayerEntry& cause) {
   return directory;
 }
 
-std::shared_ptr<Inode> new_inode(LayerEntry entry, std::uint32_t layer, std::uint64_t ordinal) {
-  entry.path = std::string();  // clear() would keep its memory
-  auto inode = std::make_shared<Inode>();
-  inode->entry = std::move(entry);
-  inode->layer = layer;
-  inode->ordinal = ordinal;
-  return inode;
-}
-
-void count_links(Node& node) {
-  if (!node.is_directory()) {
-    ++node.inode->links;
-    return;
-  }
-  node.inode->links = 2;
-  for (auto& [name, child] : node.children) {
-    if (child->is_directory()) ++node.inode->links;
-    count_links(*child);
-  }
-}
-
 }  // namespace
 
-MergedTree::MergedTree(TreeLimits limits) : limits_(limits), root_(std::make_unique<Node>()) {
-  root_->inode = new_inode(implied_directory({}), 0, 0);
+Node* Node::child(std::string_view name) const {
+  if (children == nullptr) return nullptr;
+  const auto it = children->find(name);
+  return it == children->end() ? nullptr : it->second;
+}
+
+Result<MergedTree> MergedTree::create(FileArena& arena, const TreeLimits& limits) {
+  MergedTree tree(arena, limits);
+  TRY_ASSIGN(tree.root_, arena.make<Node>());
+  TRY_ASSIGN(tree.root_->inode, tree.new_inode(implied_directory({}), 0));
+  return tree;
 }
 
 void MergedTree::begin_layer(std::string what) {
@@ -85,12 +74,12 @@ Result<MergedTree::Names> MergedTree::split(std::string_view path) const {
   return names;
 }
 
-Result<void> MergedTree::apply(LayerEntry entry, std::uint64_t ordinal) {
+Result<void> MergedTree::apply(const LayerEntry& entry, std::uint64_t ordinal) {
   TRY_ASSIGN(Names names, split(entry.path));
   if (names.empty()) {
     if (entry.type != FileType::kDirectory) return fail(ErrorCode::kCorrupt, "{}: an entry replaces the root directory", what_);
-    root_->inode = new_inode(std::move(entry), layer_, ordinal);
-    return {};
+    TRY(account(metadata_size(entry)));
+    return replace_facts(*root_->inode, entry);
   }
   const std::string name = std::move(names.back());
   names.pop_back();
@@ -101,8 +90,47 @@ Result<void> MergedTree::apply(LayerEntry entry, std::uint64_t ordinal) {
   TRY_ASSIGN(Node * directory, find_directory(names, true, entry));
   if (entry.type == FileType::kHardLink) return apply_hard_link(*directory, name, entry);
   TRY(account(metadata_size(entry)));
-  TRY(put(*directory, name, new_inode(std::move(entry), layer_, ordinal)));
+  // A directory over a directory keeps the children.
+  if (Node* node = look_up(*directory, name); node != nullptr && node->is_directory() && entry.type == FileType::kDirectory) {
+    node->layer = layer_;
+    return replace_facts(*node->inode, entry);
+  }
+  TRY_ASSIGN(Inode * inode, new_inode(entry, ordinal));
+  TRY(put(*directory, name, inode));
   return {};
+}
+
+// Texts of it go into the arena. A directory is never shared, so its inode can be changed.
+Result<void> MergedTree::replace_facts(Inode& inode, const LayerEntry& entry) {
+  static_cast<FileAttributes&>(inode.facts) = entry;
+  TRY_ASSIGN(inode.facts.link, arena_->keep(entry.link));
+  inode.facts.xattrs = {};
+  if (entry.xattrs.empty()) return {};
+  TRY(arena_->reserve((entry.xattrs.size() + 1) * sizeof(FileFacts::Xattr)));
+  const std::span<FileFacts::Xattr> xattrs(
+      std::pmr::polymorphic_allocator<FileFacts::Xattr>(arena_).allocate(entry.xattrs.size()), entry.xattrs.size());
+  for (std::size_t i = 0; i < xattrs.size(); ++i) {
+    TRY_ASSIGN(const std::string_view key, arena_->keep(entry.xattrs[i].first));
+    TRY_ASSIGN(const std::string_view value, arena_->keep(entry.xattrs[i].second));
+    std::construct_at(&xattrs[i], key, value);
+  }
+  inode.facts.xattrs = xattrs;
+  return {};
+}
+
+Result<Inode*> MergedTree::new_inode(const LayerEntry& entry, std::uint64_t ordinal) {
+  TRY_ASSIGN(Inode * inode, arena_->make<Inode>());
+  TRY(replace_facts(*inode, entry));
+  inode->layer = layer_;
+  inode->ordinal = ordinal;
+  if (last_inode_ != nullptr) last_inode_->next = inode;
+  last_inode_ = inode;
+  return inode;
+}
+
+Node* MergedTree::look_up(const Node& directory, std::string_view name) const {
+  arena_->visit();
+  return directory.child(name);
 }
 
 Result<void> MergedTree::apply_whiteout(const Names& parents, std::string_view name, const LayerEntry& entry) {
@@ -116,17 +144,19 @@ Result<void> MergedTree::apply_whiteout(const Names& parents, std::string_view n
     (void)prune_lower(*directory);
     return {};
   }
-  const auto it = directory->children.find(hidden);
-  if (it != directory->children.end() && prune_lower(*it->second)) directory->children.erase(it);
+  Node* node = look_up(*directory, hidden);
+  if (node != nullptr && prune_lower(*node)) directory->children->erase(hidden);
   return {};
 }
 
 // True when nothing of the current layer is in it, so that it goes. Once per layer and node: all that comes later is of this
 // layer, and a layer of nothing but whiteouts of one large directory would take for ever.
 bool MergedTree::prune_lower(Node& node) const {
-  if (node.pruned != layer_) std::erase_if(node.children, [&](auto& item) { return prune_lower(*item.second); });
+  arena_->visit();
+  if (node.children == nullptr) return node.layer != layer_;
+  if (node.pruned != layer_) std::erase_if(*node.children, [&](auto& item) { return prune_lower(*item.second); });
   node.pruned = layer_;
-  return node.layer != layer_ && node.children.empty();
+  return node.layer != layer_ && node.children->empty();
 }
 
 Result<void> MergedTree::apply_hard_link(Node& directory, const std::string& name, const LayerEntry& entry) {
@@ -140,16 +170,16 @@ Result<void> MergedTree::apply_hard_link(Node& directory, const std::string& nam
   target_names.pop_back();
   TRY_ASSIGN(Node * target_directory, find_directory(target_names, false, entry));
   if (target_directory == nullptr) return missing();
-  const auto it = target_directory->children.find(target_name);
-  if (it == target_directory->children.end() || it->second->is_directory()) return missing();
-  TRY(put(directory, name, it->second->inode));
+  const Node* target = look_up(*target_directory, target_name);
+  if (target == nullptr || target->is_directory()) return missing();
+  TRY(put(directory, name, target->inode));
   return {};
 }
 
 // The directory a list of names leads to. nullptr: it is not there and was not to be created.
 Result<Node*> MergedTree::find_directory(const Names& parents, bool create, const LayerEntry& cause) {
   std::deque<std::string> pending(parents.begin(), parents.end());
-  Node* current = root_.get();
+  Node* current = root_;
   int symlinks = 0;
   while (!pending.empty()) {
     const std::string name = std::move(pending.front());
@@ -158,17 +188,16 @@ Result<Node*> MergedTree::find_directory(const Names& parents, bool create, cons
       if (current->parent != nullptr) current = current->parent;
       continue;
     }
-    const auto it = current->children.find(name);
-    Node* child = it == current->children.end() ? nullptr : it->second.get();
+    Node* child = look_up(*current, name);
     if (child != nullptr && child->is_directory()) {
       current = child;
-    } else if (child != nullptr && child->inode->entry.type == FileType::kSymlink) {
+    } else if (child != nullptr && child->inode->facts.type == FileType::kSymlink) {
       if (++symlinks > kMaxSymlinks)
         return fail(ErrorCode::kCorrupt, "{}: too many symbolic links on the way to {}", what_, cause.path);
-      const std::string& target = child->inode->entry.link;
+      const std::string_view target = child->inode->facts.link;
       const std::vector<std::string> names = components(target);
       pending.insert(pending.begin(), names.begin(), names.end());
-      if (target.starts_with('/')) current = root_.get();
+      if (target.starts_with('/')) current = root_;
     } else if (!create) {
       return nullptr;
     } else {
@@ -178,18 +207,13 @@ Result<Node*> MergedTree::find_directory(const Names& parents, bool create, cons
   return current;
 }
 
-Result<Node*> MergedTree::make_directory(Node& parent, const std::string& name, const LayerEntry& cause) {
-  return put(parent, name, new_inode(implied_directory(cause), layer_, 0));
+Result<Node*> MergedTree::make_directory(Node& parent, std::string_view name, const LayerEntry& cause) {
+  TRY_ASSIGN(Inode * inode, new_inode(implied_directory(cause), 0));
+  return put(parent, name, inode);
 }
 
-// A directory over a directory keeps the children; anything else replaces what was there, with all below it.
-Result<Node*> MergedTree::put(Node& directory, const std::string& name, std::shared_ptr<Inode> inode) {
-  const auto it = directory.children.find(name);
-  if (it != directory.children.end() && it->second->is_directory() && inode->entry.type == FileType::kDirectory) {
-    it->second->inode = std::move(inode);
-    it->second->layer = layer_;
-    return it->second.get();
-  }
+// Replaces what was there, with all below it.
+Result<Node*> MergedTree::put(Node& directory, std::string_view name, Inode* inode) {
   if (name.size() > kMaxName || directory.depth >= limits_.depth) {
     return fail(ErrorCode::kCorrupt, "{}: directories are nested deeper than {}, or a name is too long", what_, limits_.depth);
   }
@@ -197,12 +221,22 @@ Result<Node*> MergedTree::put(Node& directory, const std::string& name, std::sha
     return fail(ErrorCode::kResourceExhausted, "{}: the image has more than {} entries", what_, limits_.entries);
   }
   TRY(account(name.size()));
-  auto node = std::make_unique<Node>();
-  node->inode = std::move(inode);
+  if (directory.children == nullptr) {
+    TRY_ASSIGN(directory.children, arena_->make<Node::Children>(arena_));
+  }
+  TRY_ASSIGN(Node * node, arena_->make<Node>());
+  node->inode = inode;
   node->parent = &directory;
   node->layer = layer_;
   node->depth = directory.depth + 1;
-  return directory.children.insert_or_assign(name, std::move(node)).first->second.get();
+  if (const auto it = directory.children->find(name); it != directory.children->end()) {
+    it->second = node;
+    return node;
+  }
+  TRY_ASSIGN(const std::string_view kept, arena_->keep(name));
+  TRY(arena_->reserve(kMapNodeBytes));
+  directory.children->emplace(kept, node);
+  return node;
 }
 
 Result<void> MergedTree::account(std::uint64_t bytes) {
@@ -213,14 +247,29 @@ Result<void> MergedTree::account(std::uint64_t bytes) {
 }
 
 Result<void> MergedTree::finish() {
-  const auto it = root_->children.find(kLostAndFound);
-  if (it == root_->children.end() || !it->second->is_directory()) {
-    LayerEntry entry = implied_directory(root_->inode->entry);
+  const Node* lost_and_found = root_->child(kLostAndFound);
+  if (lost_and_found == nullptr || !lost_and_found->is_directory()) {
+    LayerEntry entry = implied_directory(root_->inode->facts);
     entry.mode = 0700;
-    TRY(put(*root_, std::string(kLostAndFound), new_inode(std::move(entry), layer_, 0)));
+    TRY_ASSIGN(Inode * inode, new_inode(entry, 0));
+    TRY(put(*root_, kLostAndFound, inode));
   }
   count_links(*root_);
   return {};
+}
+
+void MergedTree::count_links(Node& node) const {
+  arena_->visit();
+  if (!node.is_directory()) {
+    ++node.inode->links;
+    return;
+  }
+  node.inode->links = 2;
+  if (node.children == nullptr) return;
+  for (const auto& [name, child] : *node.children) {
+    if (child->is_directory()) ++node.inode->links;
+    count_links(*child);
+  }
 }
 
 }  // namespace boxlite::image

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+
+#include "base/file.h"
+
 namespace boxlite::image {
 namespace {
 
@@ -33,18 +37,17 @@ LayerEntry hard(const std::string& path, const std::string& target) { return lin
 class MergedTreeTest : public ::testing::Test {
  protected:
   Result<void> layer(std::vector<LayerEntry> entries) {
-    tree_.begin_layer("a layer");
+    tree_->begin_layer("a layer");
     std::uint64_t ordinal = 0;
-    for (LayerEntry& entry : entries) TRY(tree_.apply(std::move(entry), ordinal++));
+    for (LayerEntry& entry : entries) TRY(tree_->apply(std::move(entry), ordinal++));
     return {};
   }
 
   const Node* find(std::string_view path) const {
-    const Node* node = &tree_.root();
+    const Node* node = &tree_->root();
     while (node != nullptr && !path.empty()) {
       const std::size_t slash = path.find('/');
-      const auto it = node->children.find(path.substr(0, slash));
-      node = it == node->children.end() ? nullptr : it->second.get();
+      node = node->child(path.substr(0, slash));
       path = slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1);
     }
     return node;
@@ -53,17 +56,20 @@ class MergedTreeTest : public ::testing::Test {
   /// Every path but lost+found, in order.
   std::string listing() const {
     std::string text;
-    list(tree_.root(), "", text);
+    list(tree_->root(), "", text);
     return text;
   }
 
-  MergedTree tree_;
+  TempDir dir_ = *TempDir::create("/tmp", "boxlite-merged-tree-test-");
+  std::unique_ptr<FileArena> arena_ = *FileArena::create(dir_.path() + "/arena", "an image");
+  std::optional<MergedTree> tree_ = *MergedTree::create(*arena_);
 
  private:
   static void list(const Node& node, const std::string& prefix, std::string& text) {
-    for (const auto& [name, child] : node.children) {
-      text += prefix + name + " ";
-      list(*child, prefix + name + "/", text);
+    if (node.children == nullptr) return;
+    for (const auto& [name, child] : *node.children) {
+      text += prefix + std::string(name) + " ";
+      list(*child, prefix + std::string(name) + "/", text);
     }
   }
 };
@@ -71,7 +77,7 @@ class MergedTreeTest : public ::testing::Test {
 TEST_F(MergedTreeTest, TheLastWriterOfAPathWins) {
   ASSERT_TRUE(layer({directory("d"), file("d/a", 1), file("d/a", 2)}));
   ASSERT_TRUE(layer({file("d/a", 3)}));
-  EXPECT_EQ(find("d/a")->inode->entry.size, 3U);
+  EXPECT_EQ(find("d/a")->inode->facts.size, 3U);
   EXPECT_EQ(find("d/a")->inode->layer, 2U);
   EXPECT_EQ(find("d/a")->inode->ordinal, 0U);
 }
@@ -80,7 +86,7 @@ TEST_F(MergedTreeTest, ADirectoryOverADirectoryKeepsTheChildrenAndTakesTheMode) 
   ASSERT_TRUE(layer({directory("d", 0755), file("d/a")}));
   ASSERT_TRUE(layer({directory("d/", 0700)}));
   EXPECT_EQ(listing(), "d d/a ");
-  EXPECT_EQ(find("d")->inode->entry.mode, 0700U);
+  EXPECT_EQ(find("d")->inode->facts.mode, 0700U);
 }
 
 TEST_F(MergedTreeTest, DirectoriesAreReplacedByFilesAndBack) {
@@ -100,7 +106,7 @@ TEST_F(MergedTreeTest, AWhiteoutSparesItsOwnLayerInWhateverOrder) {
   ASSERT_TRUE(layer({file("d/a", 1), file("e/a", 1)}));
   ASSERT_TRUE(layer({file("d/a", 2), file("d/.wh.a"), file("e/.wh.a"), file("e/a", 2)}));
   EXPECT_EQ(listing(), "d d/a e e/a ");
-  EXPECT_EQ(find("d/a")->inode->entry.size, 2U);
+  EXPECT_EQ(find("d/a")->inode->facts.size, 2U);
 }
 
 TEST_F(MergedTreeTest, AnOpaqueDirectoryHidesLowerChildrenOnly) {
@@ -121,7 +127,7 @@ TEST_F(MergedTreeTest, HardLinksShareAnInodeAcrossLayersAndSurviveTheirOrigin) {
   ASSERT_TRUE(layer({file("a", 7)}));
   ASSERT_TRUE(layer({hard("d/b", "a"), hard("c", "/d/../d/b")}));
   ASSERT_TRUE(layer({file(".wh.a")}));
-  ASSERT_TRUE(tree_.finish());
+  ASSERT_TRUE(tree_->finish());
   EXPECT_EQ(find("a"), nullptr);
   EXPECT_EQ(find("d/b")->inode, find("c")->inode);
   EXPECT_EQ(find("c")->inode->links, 2U);
@@ -138,8 +144,8 @@ TEST_F(MergedTreeTest, AHardLinkToNothingOrToADirectoryIsRefused) {
 
 TEST_F(MergedTreeTest, AHardLinkOntoItsOwnTargetChangesNothing) {
   ASSERT_TRUE(layer({file("a", 7), hard("a", "a")}));
-  ASSERT_TRUE(tree_.finish());
-  EXPECT_EQ(find("a")->inode->entry.size, 7U);
+  ASSERT_TRUE(tree_->finish());
+  EXPECT_EQ(find("a")->inode->facts.size, 7U);
   EXPECT_EQ(find("a")->inode->links, 1U);
 }
 
@@ -162,8 +168,8 @@ TEST_F(MergedTreeTest, ADanglingParentLinkMakesItsTarget) {
 TEST_F(MergedTreeTest, TheLastNameIsNeverFollowed) {
   ASSERT_TRUE(layer({file("target", 1), link("l", "target"), link("m", "target")}));
   ASSERT_TRUE(layer({file("l", 2), directory("m")}));
-  EXPECT_EQ(find("target")->inode->entry.size, 1U);
-  EXPECT_EQ(find("l")->inode->entry.size, 2U);
+  EXPECT_EQ(find("target")->inode->facts.size, 1U);
+  EXPECT_EQ(find("l")->inode->facts.size, 2U);
   EXPECT_TRUE(find("m")->is_directory());
 }
 
@@ -181,29 +187,31 @@ TEST_F(MergedTreeTest, AFileAmongTheParentsBecomesADirectory) {
 
 TEST_F(MergedTreeTest, TheRootTakesAttributesButIsNeverReplaced) {
   ASSERT_TRUE(layer({directory("./", 0711)}));
-  EXPECT_EQ(tree_.root().inode->entry.mode, 0711U);
+  EXPECT_EQ(tree_->root().inode->facts.mode, 0711U);
   EXPECT_FALSE(layer({file("/")}));
   EXPECT_FALSE(layer({link("..", "x")}));
 }
 
 TEST_F(MergedTreeTest, LinksAreCountedAsExt4CountsThem) {
   ASSERT_TRUE(layer({directory("d"), directory("d/e"), directory("d/f"), file("d/g")}));
-  ASSERT_TRUE(tree_.finish());
+  ASSERT_TRUE(tree_->finish());
   EXPECT_EQ(find("d")->inode->links, 4U);
   EXPECT_EQ(find("d/e")->inode->links, 2U);
-  EXPECT_EQ(tree_.root().inode->links, 4U);  // lost+found was added
-  EXPECT_EQ(find("lost+found")->inode->entry.mode, 0700U);
+  EXPECT_EQ(tree_->root().inode->links, 4U);  // lost+found was added
+  EXPECT_EQ(find("lost+found")->inode->facts.mode, 0700U);
 }
 
 TEST(MergedTreeLimitsTest, NumbersAreBounded) {
-  MergedTree few({.entries = 3, .metadata_bytes = 1000, .depth = 4});
+  const TempDir dir = *TempDir::create("/tmp", "boxlite-merged-tree-test-");
+  const auto arena = *FileArena::create(dir.path() + "/arena", "an image");
+  MergedTree few = *MergedTree::create(*arena, {.entries = 3, .metadata_bytes = 1000, .depth = 4});
   few.begin_layer("l");
   ASSERT_TRUE(few.apply(file("a/b/c"), 0));
   const auto one_more = few.apply(file("d"), 1);
   ASSERT_FALSE(one_more);
   EXPECT_EQ(one_more.error().code(), ErrorCode::kResourceExhausted);
 
-  MergedTree flat({.entries = 100, .metadata_bytes = 1000, .depth = 4});
+  MergedTree flat = *MergedTree::create(*arena, {.entries = 100, .metadata_bytes = 1000, .depth = 4});
   flat.begin_layer("l");
   EXPECT_TRUE(flat.apply(file("a/b/c/d"), 0));
   EXPECT_FALSE(flat.apply(file("a/b/c/e/f"), 1));
