@@ -70,7 +70,7 @@ TarEntry entry_of(std::string path, const struct stat& st, EntryType type) {
 
 class Packer {
  public:
-  explicit Packer(const Sink& sink) : sink_(sink) { buffer_.reserve(kBuffer); }
+  explicit Packer(const Sink& sink) : sink_(sink) {}
 
   // `path` is what the entry is called, `name` where it is now.
   Result<void> add(int directory, const std::string& name, const std::string& path, int follow, int depth);
@@ -79,28 +79,59 @@ class Packer {
 
  private:
   Result<void> add_file(UniqueFd file, const std::string& path);
+  Result<void> write_content(int file, std::uint64_t size, const std::string& path);
+  Result<std::span<char>> room(std::uint64_t wanted);
   Result<void> write(std::string_view data);
   Result<void> flush();
   bool add_link(const struct stat& st, const std::string& path, TarEntry& entry);
 
   const Sink& sink_;
-  std::string buffer_;
+  std::vector<char> buffer_ = std::vector<char>(kBuffer);
+  std::size_t used_ = 0;
   std::map<std::pair<dev_t, ino_t>, std::string> linked_;  // files with several names: the first name seen
   std::string changed_;                                    // a file that got shorter while it was read
 };
 
 Result<void> Packer::flush() {
-  if (!buffer_.empty()) TRY(sink_(std::as_bytes(std::span(buffer_))));
-  buffer_.clear();
+  if (used_ != 0) TRY(sink_(std::as_bytes(std::span(buffer_).first(used_))));
+  used_ = 0;
   return {};
+}
+
+// Where the next bytes belong, at least one and at most `wanted`; who has put them there adds to used_.
+Result<std::span<char>> Packer::room(std::uint64_t wanted) {
+  if (used_ == kBuffer) TRY(flush());
+  const std::span<char> rest = std::span(buffer_).subspan(used_);
+  return rest.first(static_cast<std::size_t>(std::min<std::uint64_t>(wanted, rest.size())));
 }
 
 Result<void> Packer::write(std::string_view data) {
   while (!data.empty()) {
-    const std::size_t count = std::min(data.size(), kBuffer - buffer_.size());
-    buffer_ += data.substr(0, count);
-    data.remove_prefix(count);
-    if (buffer_.size() == kBuffer) TRY(flush());
+    TRY_ASSIGN(const std::span<char> place, room(data.size()));
+    std::ranges::copy(data.substr(0, place.size()), place.begin());
+    used_ += place.size();
+    data.remove_prefix(place.size());
+  }
+  return {};
+}
+
+// From the file into what is sent, without a stop on the way.
+Result<void> Packer::write_content(int file, std::uint64_t size, const std::string& path) {
+  bool ended = false;
+  while (size > 0) {
+    TRY_ASSIGN(const std::span<char> place, room(size));
+    std::size_t count = 0;
+    if (!ended) {
+      TRY_ASSIGN(count, sys::read(file, std::as_writable_bytes(place)));
+      ended = count == 0;
+    }
+    if (ended) {
+      changed_ = path;
+      std::ranges::fill(place, '\0');
+      count = place.size();
+    }
+    used_ += count;
+    size -= count;
   }
   return {};
 }
@@ -119,23 +150,18 @@ Result<void> Packer::add_file(UniqueFd file, const std::string& path) {
   TarEntry entry = entry_of(path, st, EntryType::kFile);
   if (add_link(st, path, entry)) return write(encode_tar_header(entry));
   entry.xattrs = xattrs_of(file.get());
-  std::vector<char> block(kBuffer);
-  TRY_ASSIGN(std::size_t count, sys::read_full(file.get(), std::as_writable_bytes(std::span(block))));
-  // A small one is read before its size is told: what the kernel makes up has a size of 0 or 4096.
-  entry.size = count < block.size() ? count : static_cast<std::uint64_t>(std::max<off_t>(st.st_size, static_cast<off_t>(count)));
-  TRY(write(encode_tar_header(entry)));
-  for (std::uint64_t left = entry.size; left > 0;) {
-    if (count == 0) {
-      changed_ = path;
-      count = block.size();
-      std::ranges::fill(block, '\0');
-    }
-    count = static_cast<std::size_t>(std::min<std::uint64_t>(count, left));
-    TRY(write({block.data(), count}));
-    left -= count;
-    if (left > 0) {
-      TRY_ASSIGN(count, sys::read(file.get(), std::as_writable_bytes(std::span(block))));
-    }
+  entry.size = static_cast<std::uint64_t>(st.st_size);
+  if (entry.size >= kBuffer) {
+    TRY(write(encode_tar_header(entry)));
+    TRY(write_content(file.get(), entry.size, path));
+  } else {
+    // A small one is read before its size is told: what the kernel makes up has a size of 0 or 4096.
+    std::array<char, kBuffer> content;
+    TRY_ASSIGN(const std::size_t count, sys::read_full(file.get(), std::as_writable_bytes(std::span(content))));
+    if (count < entry.size) changed_ = path;
+    entry.size = count;
+    TRY(write(encode_tar_header(entry)));
+    TRY(write({content.data(), count}));
   }
   return write(std::string(tar_padding(entry.size), '\0'));
 }
