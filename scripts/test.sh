@@ -3,7 +3,8 @@
 #
 #   scripts/test.sh        needs a finished build (make test does that)
 #
-# The end-to-end suite runs as root and as the ordinary user boxlite-test (made on first use); who is not root runs it as himself.
+# Started by root, the end-to-end suite runs as root and as the ordinary user boxlite-test (made on first use), side by side: much of
+# it is waiting. Who is not root runs it as himself.
 set -u
 cd "$(dirname "$0")/.."
 python=${PYTHON:-/usr/bin/python3}
@@ -18,10 +19,23 @@ run() {
     echo "== $name: $(($(date +%s) - started)) s"
 }
 
+# Waits for a background process and shows what it has written.
+ended() {
+    wait "$1"
+    code=$?
+    cat "$2"
+    return $code
+}
+
 run "unit tests" ctest --test-dir build/dev --output-on-failure -j "$(nproc)"
 if [ "$(id -u)" -eq 0 ]; then
-    run "end-to-end as root" env -u BOXLITE_TEST_USER "$python" -m pytest tests -q -rsxX
-    run "end-to-end as boxlite-test" env BOXLITE_TEST_USER=boxlite-test "$python" -m pytest tests -q -rsxX
+    echo "== end-to-end as root and as boxlite-test, side by side; as it goes on: build/test-*.log"
+    env -u BOXLITE_TEST_USER "$python" -m pytest tests -q -rsxX >build/test-root.log 2>&1 &
+    root=$!
+    env BOXLITE_TEST_USER=boxlite-test "$python" -m pytest tests -q -rsxX >build/test-boxlite-test.log 2>&1 &
+    user=$!
+    run "end-to-end as root" ended $root build/test-root.log
+    run "end-to-end as boxlite-test" ended $user build/test-boxlite-test.log
 else
     run "end-to-end as $(id -un)" "$python" -m pytest tests -q -rsxX
 fi

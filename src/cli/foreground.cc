@@ -58,10 +58,7 @@ std::string way_back(const Box& box, const std::string& session_id) {
 /// Waits until the box is down; the exit status that its session's end makes.
 Result<int> status_after(const Result<PumpEnd>& end, Box& box) {
   const Result<int> down = box.wait();
-  if (!end) {  // the exit was not seen; what the box left behind knows more than the broken session
-    const bool gone = !down && down.error().code() == ErrorCode::kNotFound;
-    return gone ? std::unexpected(end.error()) : down;
-  }
+  if (!end) return down;  // the exit was not seen; what the box left behind, its absence too, tells more than the broken session
   if (const ExitInfo* exit = std::get_if<ExitInfo>(&*end)) return report_exit(*exit, box);
   return report_lost_output(std::get<OutputLost>(*end));
 }
