@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
@@ -26,6 +27,7 @@ namespace boxlite::files {
 namespace {
 
 constexpr std::size_t kBuffer = 64 * 1024;
+constexpr std::size_t kSendAtOnce = 16 * kBuffer;
 constexpr int kMaxDepth = 512;  // one descriptor each
 constexpr std::size_t kMaxXattrBytes = 64 * 1024;
 
@@ -70,7 +72,7 @@ TarEntry entry_of(std::string path, const struct stat& st, EntryType type) {
 
 class Packer {
  public:
-  explicit Packer(const Sink& sink) : sink_(sink) {}
+  Packer(const Sink& sink, int sink_fd) : sink_(sink), sink_fd_(sink_fd) {}
 
   // `path` is what the entry is called, `name` where it is now.
   Result<void> add(int directory, const std::string& name, const std::string& path, int follow, int depth);
@@ -80,12 +82,14 @@ class Packer {
  private:
   Result<void> add_file(UniqueFd file, const std::string& path);
   Result<void> write_content(int file, std::uint64_t size, const std::string& path);
+  Result<std::uint64_t> send_content(int file, std::uint64_t size);
   Result<std::span<char>> room(std::uint64_t wanted);
   Result<void> write(std::string_view data);
   Result<void> flush();
   bool add_link(const struct stat& st, const std::string& path, TarEntry& entry);
 
   const Sink& sink_;
+  int sink_fd_;
   std::vector<char> buffer_ = std::vector<char>(kBuffer);
   std::size_t used_ = 0;
   std::map<std::pair<dev_t, ino_t>, std::string> linked_;  // files with several names: the first name seen
@@ -115,8 +119,27 @@ Result<void> Packer::write(std::string_view data) {
   return {};
 }
 
+// Returns how much of it went from the file to the descriptor within the kernel; not all file systems can.
+Result<std::uint64_t> Packer::send_content(int file, std::uint64_t size) {
+  if (sink_fd_ < 0) return 0;
+  TRY(flush());
+  std::uint64_t sent = 0;
+  while (sent < size) {
+    const ssize_t count =
+        ::sendfile(sink_fd_, file, nullptr, static_cast<std::size_t>(std::min<std::uint64_t>(size - sent, kSendAtOnce)));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && (errno == EINVAL || errno == ENOSYS)) break;
+    if (count < 0) return fail_errno("read");
+    if (count == 0) break;
+    sent += static_cast<std::uint64_t>(count);
+  }
+  return sent;
+}
+
 // From the file into what is sent, without a stop on the way.
 Result<void> Packer::write_content(int file, std::uint64_t size, const std::string& path) {
+  TRY_ASSIGN(const std::uint64_t sent, send_content(file, size));
+  size -= sent;
   bool ended = false;
   while (size > 0) {
     TRY_ASSIGN(const std::span<char> place, room(size));
@@ -231,7 +254,7 @@ Result<void> Packer::finish() {
 }  // namespace
 
 Result<void> pack(const std::string& path, const PackOptions& options, const Sink& sink) {
-  Packer packer(sink);
+  Packer packer(sink, options.sink_fd);
   const std::string root = root_name(path);
   const bool follow = options.follow_link || root == "." || path.ends_with('/');
   auto added = packer.add(AT_FDCWD, path, root, follow ? 0 : O_NOFOLLOW, 0);

@@ -19,6 +19,7 @@ using Sink = std::function<Result<void>(std::span<const std::byte>)>;
 
 struct PackOptions {
   bool follow_link = false;  // when `path` is a symbolic link
+  int sink_fd = -1;          // where the sink writes to, if that is a descriptor: contents go there without a copy here
 };
 
 /// The first entry is root_name(path) (landing.h), all others are below it. kNotFound: there is no such path. A file that gets

@@ -1,5 +1,6 @@
 #include "files/pack.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -12,6 +13,7 @@
 #include <map>
 
 #include "base/file.h"
+#include "base/sys.h"
 #include "files/tar_reader.h"
 
 namespace boxlite::files {
@@ -91,6 +93,19 @@ TEST_F(Pack, ALinkThatIsNamedIsFollowedWhenAskedOrWrittenAsADirectory) {
 TEST_F(Pack, WhatTheKernelMakesUpIsReadWhole) {
   const Packed file = packed("/proc/self/status");
   EXPECT_NE(file.contents.at("status").find("VmRSS"), std::string::npos);
+}
+
+TEST_F(Pack, ContentsThatGoToADescriptorWithoutACopyAreTheSame) {
+  std::string stream;
+  ASSERT_TRUE(pack(tree_, {}, [&](std::span<const std::byte> data) -> Result<void> {
+    stream.append(reinterpret_cast<const char*>(data.data()), data.size());
+    return {};
+  }));
+  const std::string path = temporary_.path() + "/stream";
+  const UniqueFd file = *sys::open(path, O_WRONLY | O_CREAT, 0600);
+  ASSERT_TRUE(
+      pack(tree_, {.sink_fd = file.get()}, [&](std::span<const std::byte> data) { return sys::write_all(file.get(), data); }));
+  EXPECT_EQ(*read_file(path, 10'000'000), stream);
 }
 
 TEST_F(Pack, WhatIsNotThereIsNamed) {
