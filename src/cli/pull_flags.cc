@@ -14,6 +14,7 @@ void PullFlags::add_to(FlagSet& flags) {
 void PullFlags::add_policy_to(FlagSet& flags) {
   add_to(flags);
   flags.value("--pull", "always|missing|never", policy_, "When to ask the registry for the image (default missing)");
+  flags.flag("-q,--quiet", quiet_, "No progress of the image's pull");
 }
 
 Result<PullOptions> PullFlags::options() const {
@@ -31,7 +32,7 @@ Result<PullOptions> PullFlags::options() const {
   } else if (policy_ && policy_ != "missing") {
     return fail(ErrorCode::kInvalidArgument, "--pull {}: use always, missing or never", policy_->empty() ? "\"\"" : *policy_);
   }
-  if (is_terminal(STDERR_FILENO)) options.on_progress = live_progress();
+  if (!quiet_ && is_terminal(STDERR_FILENO)) options.on_progress = live_progress();
   return options;
 }
 

@@ -13,7 +13,7 @@ class PullFlags {
  public:
   /// --platform. This object holds the values and must outlive the set's parse().
   void add_to(FlagSet& flags);
-  /// --platform and --pull.
+  /// --platform, --pull and --quiet.
   void add_policy_to(FlagSet& flags);
 
   /// With live progress where standard error is a terminal, and without any elsewhere.
@@ -21,6 +21,7 @@ class PullFlags {
 
  private:
   std::optional<std::string> platform_, policy_;
+  bool quiet_ = false;
 };
 
 }  // namespace boxlite::cli
