@@ -12,6 +12,7 @@
 #include "image/image_job.h"
 #include "image/job_directory.h"
 #include "image/reference.h"
+#include "runtime/disk_reserve.h"
 #include "runtime/images.h"
 
 namespace boxlite {
@@ -77,6 +78,12 @@ Result<void> refuse_used(const Context& context, const std::string& image_id, co
   return {};
 }
 
+// A deletion is written before it frees anything: also where no block is free.
+Result<void> delete_rows(Context& context, const std::vector<std::string>& references) {
+  const DiskReserve reserve(context.paths.reserve());
+  return context.database.delete_images(references);
+}
+
 bool has_name(const ImageInfo& image) { return image.reference != image.id; }
 
 }  // namespace
@@ -112,7 +119,7 @@ Result<ImageRemoval> remove_image(Context& context, const std::string& reference
     TRY(refuse_used(context, found.image.id, reference, force));
     removal.deleted.push_back(found.image.id);
   }
-  TRY(context.database.delete_images(removed));
+  TRY(delete_rows(context, removed));
   FAILPOINT("image.untag");
   if (has_name(found.image)) removal.untagged = removed;
   TRY_ASSIGN(removal.reclaimed_bytes, collect_garbage(context));
@@ -132,7 +139,7 @@ Result<ImageRemoval> prune_images(Context& context, bool all) {
     if (has_name(image)) removal.untagged.push_back(image.reference);
     if (std::ranges::find(removal.deleted, image.id) == removal.deleted.end()) removal.deleted.push_back(image.id);
   }
-  TRY(context.database.delete_images(removed));
+  TRY(delete_rows(context, removed));
   FAILPOINT("image.untag");
   TRY_ASSIGN(removal.reclaimed_bytes, collect_garbage(context));
   return removal;

@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import pytest
-from boxlite_testing import identity
+from boxlite_testing import identity, oci
 from boxlite_testing.waiting import wait_until
 
 needs_root = pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="needs root to mount")
@@ -91,3 +91,61 @@ def test_boxes_are_listed_and_removed_when_not_one_block_is_free(small, demo):
     for name in made:
         small.ok("rm", "-f", name)
     small.assert_nothing_left()
+
+
+def archive_with_noise(images, megabytes):
+    """A docker archive of an image with so much that does not compress."""
+    path = f"{images}/noise-{megabytes}.tar"
+    if not os.path.exists(path):
+        layer = oci.Layer()
+        layer.file("noise", os.urandom(megabytes << 20))
+        layout = oci.write_demo(f"{images}/noise-{megabytes}", layer.tar())
+        subprocess.run(["skopeo", "--insecure-policy", "copy", "--quiet", f"oci:{layout}:latest", f"docker-archive:{path}:noise:1"],
+                       check=True)
+        os.chmod(path, 0o644)
+    return path
+
+
+def stored(boxlite):
+    return [name for folder in ("images/blobs/sha256", "bases", "tmp") for name in os.listdir(f"{boxlite.home}/{folder}")]
+
+
+@needs_root
+@pytest.mark.parametrize("verb", ["load", "import"])
+@pytest.mark.parametrize("megabytes", [30, 60], ids=["the disk of the image", "the archive"])
+def test_an_archive_that_does_not_fit_leaves_nothing_of_itself(small, images, verb, megabytes):
+    archive = archive_with_noise(images, megabytes)
+    arguments = ["load", "-i", archive] if verb == "load" else ["import", archive, "noise:1"]
+    small.refused(*arguments, mentions="No space left")
+    assert small.ok("images", "-q") == "" and stored(small) == []
+    if verb == "load":
+        small.ok("load", "-i", archive_with_noise(images, 1))
+        assert small.ok("run", "--rm", "noise:1", "echo", "fits") == "fits\n"
+
+
+@needs_root
+def test_images_are_removed_and_pruned_when_not_one_block_is_free(small, images):
+    small.ok("load", "-i", archive_with_noise(images, 1))
+    small.ok("tag", "noise:1", "noise:2")
+    filler = fill(small)
+    small.ok("rmi", "noise:2")
+    small.ok("rmi", "noise:1")
+    assert small.ok("images", "-q") == ""
+    os.unlink(filler)
+    small.ok("load", "-i", archive_with_noise(images, 1))
+    fill(small)
+    small.ok("image", "prune", "-a", "-f")
+    assert small.ok("images", "-q") == ""
+
+
+@needs_root
+def test_a_saved_archive_that_does_not_fit_leaves_the_old_one(small, images):
+    small.ok("load", "-i", archive_with_noise(images, 1))
+    target = f"{small.home}/saved.tar"
+    small.ok("save", "-o", target, "noise:1")
+    with open(target, "rb") as file:
+        before = file.read()
+    fill(small)
+    small.refused("save", "-o", target, "noise:1", mentions=["saved.tar", "No space left"])
+    with open(target, "rb") as file:
+        assert file.read() == before
