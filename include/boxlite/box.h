@@ -134,7 +134,8 @@ class Box {
   Result<int> wait();
 
   /// Removes the box and everything it uses. A running box is refused unless `force`, which kills it.
-  Result<void> remove(bool force);
+  /// `volumes`: the box's anonymous volumes with it.
+  Result<void> remove(bool force, bool volumes = false);
 
   Result<Execution> exec(const ExecOptions& options);
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "boxlite/box_options.h"
 
@@ -27,6 +28,15 @@ enum class BoxStatus {
 /// "created", "starting", …
 std::string_view name(BoxStatus status);
 
+/// What a box sees of the host's files.
+struct MountInfo {
+  std::string type;         // "bind", "volume"
+  std::string name;         // of the volume
+  std::string source;       // on the host
+  std::string destination;  // in the box
+  bool read_only = false;
+};
+
 struct BoxInfo {
   std::string id;  // 12 hex digits
   std::string name;
@@ -43,7 +53,8 @@ struct BoxInfo {
   std::string started_at;                     // of the last start; may be empty
   std::string finished_at;                    // may be empty
   std::string accelerator;                    // "tcg", "kvm" of the last start; may be empty
-  BoxOptions options;                         // env included: only what the owner may see anyway
+  std::vector<MountInfo> mounts;
+  BoxOptions options;  // env included: only what the owner may see anyway
 };
 
 }  // namespace boxlite

@@ -51,6 +51,8 @@ struct BoxOptions {
   bool read_only = false;                    // the root; what is mounted on it is as it was
   std::map<std::string, std::string> tmpfs;  // by path: docker's options, "size=64m,mode=1777,exec"; "" for the defaults
   std::uint64_t shm_bytes = kDefaultShmBytes;
+  std::vector<std::string> volumes;  // docker's --volume: "/host/dir:/dir:ro", "name:/dir", "/dir"
+  std::vector<std::string> mounts;   // docker's --mount: "type=bind,source=/host/dir,target=/dir,readonly"
 
   std::string stop_signal;               // a name or a number; "": the image's, else TERM
   std::optional<unsigned> stop_seconds;  // between the stop signal and SIGKILL; kDefaultStopSeconds

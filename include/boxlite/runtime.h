@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@
 #include "boxlite/box_options.h"
 #include "boxlite/error.h"
 #include "boxlite/image.h"
+#include "boxlite/volume.h"
 
 namespace boxlite {
 
@@ -96,6 +98,16 @@ class Runtime {
   Result<void> login(const std::string& registry, const RegistryCredentials& credentials);
   /// Forgets them. kNotFound: there are none.
   Result<void> logout(const std::string& registry);
+
+  /// "": an anonymous one, with a name made up. One that is there already is returned as it is.
+  Result<VolumeInfo> create_volume(const std::string& name, const std::map<std::string, std::string>& labels = {});
+  /// By name.
+  Result<std::vector<VolumeInfo>> volumes() const;
+  Result<VolumeInfo> volume(const std::string& name) const;
+  /// kInvalidState, naming the box, when one has it.
+  Result<void> remove_volume(const std::string& name);
+  /// Removes what no box has: anonymous volumes or, with `all`, named ones too.
+  Result<VolumeRemoval> prune_volumes(bool all);
 
   Result<HostInfo> info() const;
 

@@ -45,6 +45,7 @@ class Agent {
 
   void handle(const Caller& caller, const proto::Call& call);
   Result<void> configure(const Caller& caller, const proto::Configure& call);
+  Result<void> serve_volume(const Caller& caller, const proto::ServeVolume& call);
   Result<void> start_main(const Caller& caller);
   Result<void> exec(const Caller& caller, const proto::Exec& call);
   Result<void> copy(const Caller& caller, const CopyJob& job);
@@ -73,11 +74,13 @@ class Agent {
   Ending ending_ = Ending::kNo;
   bool deadline_passed_ = false;
   std::optional<EventLoop::TimerId> grace_;
+  std::optional<EventLoop::TimerId> unmounting_;
 
   ContainerOptions options_;
   Command main_command_;
   UniqueFd pty_mount_;
   UniqueFd go_;
+  std::map<std::uint32_t, UniqueFd> volumes_;  // the clients' ends, until the container has them
   bool disk_mounted_ = false;
   std::uint64_t oom_kills_ = 0;
 

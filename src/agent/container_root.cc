@@ -10,6 +10,8 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -17,6 +19,8 @@
 #include "agent/boot.h"
 #include "agent/in_root.h"
 #include "agent/mount_api.h"
+#include "agent/user.h"
+#include "agent/volume_mount.h"
 #include "base/defer.h"
 #include "base/sys.h"
 
@@ -182,13 +186,29 @@ Result<void> mount_privileged_tmpfs(int root) {
   return {};
 }
 
-Result<void> mount_tmpfs(int root, const std::vector<Tmpfs>& list) {
-  for (const Tmpfs& tmpfs : list) {
-    std::vector<std::pair<const char*, const char*>> settings;
-    for (const auto& [key, value] : tmpfs.settings) settings.emplace_back(key.c_str(), value.c_str());
-    TRY_ASSIGN(UniqueFd made, new_mount("tmpfs", settings, tmpfs.attributes));
-    TRY(mount_in_root(root, tmpfs.path.c_str(), std::move(made)));
+Result<void> mount_tmpfs(int root, const Tmpfs& tmpfs) {
+  std::vector<std::pair<const char*, const char*>> settings;
+  for (const auto& [key, value] : tmpfs.settings) settings.emplace_back(key.c_str(), value.c_str());
+  TRY_ASSIGN(UniqueFd made, new_mount("tmpfs", settings, tmpfs.attributes));
+  TRY(mount_in_root(root, tmpfs.path.c_str(), std::move(made)));
+  return {};
+}
+
+// As docker does: what is mounted on a directory of another mount comes after that.
+Result<void> mount_asked_for(int root, const ContainerOptions& options, const Command& command) {
+  std::multimap<std::ptrdiff_t, std::function<Result<void>()>> by_depth;
+  const auto add = [&by_depth](const std::string& path, std::function<Result<void>()> mount) {
+    by_depth.emplace(std::ranges::count(path, '/'), std::move(mount));
+  };
+  for (const Tmpfs& tmpfs : options.tmpfs) add(tmpfs.path, [root, &tmpfs] { return mount_tmpfs(root, tmpfs); });
+  if (!options.volumes.empty()) {
+    // Whom the files of an ordinary user's volume belong to; a name that is not there is told when the command is to start.
+    const auto user = resolve_user(root, command.user);
+    const std::string owner = user ? fmt::format("{}:{}", user->uid, user->gid) : "0:0";
+    for (const VolumeMount& volume : options.volumes)
+      add(volume.path, [root, &volume, owner] { return mount_volume(root, volume, owner); });
   }
+  for (const auto& [depth, mount] : by_depth) TRY(mount());
   return {};
 }
 
@@ -203,7 +223,7 @@ Result<void> protect_root(int root, const std::string& working_dir) {
 
 }  // namespace
 
-Result<void> enter_container_root(const ContainerOptions& options, const std::string& working_dir, int pty_mount, int console) {
+Result<void> enter_container_root(const ContainerOptions& options, const Command& command, int pty_mount, int console) {
   const mode_t old_mask = ::umask(0);
   const Defer restore_mask([old_mask] { ::umask(old_mask); });
   // Opened here, not by the agent: it must be the mount of this namespace.
@@ -212,8 +232,8 @@ Result<void> enter_container_root(const ContainerOptions& options, const std::st
   TRY(mount_dev(root.get(), options, pty_mount, console));
   if (options.privileged) TRY(mount_privileged_tmpfs(root.get()));
   TRY(mount_etc_files(root.get(), options));
-  TRY(mount_tmpfs(root.get(), options.tmpfs));
-  if (options.read_only) TRY(protect_root(root.get(), working_dir));
+  TRY(mount_asked_for(root.get(), options, command));
+  if (options.read_only) TRY(protect_root(root.get(), command.working_dir));
   // pivot_root(".", "."): the old root ends up stacked on the new one and is detached from there; no directory is needed for it.
   if (::fchdir(root.get()) < 0) return fail_errno("enter the root disk");
   if (::syscall(SYS_pivot_root, ".", ".") < 0) return fail_errno("pivot_root");

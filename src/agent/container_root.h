@@ -10,8 +10,9 @@
 
 namespace boxlite::agent {
 
-/// Builds the mounts below kRootMount and makes it "/". `working_dir` is made while the root can still be written. `pty_mount`: a
+/// Builds the mounts below kRootMount and makes it "/". `command`: the main one, whose working directory is made while the
+/// root can still be written. `pty_mount`: a
 /// detached devpts. `console`: the slave that becomes /dev/console, -1 for none.
-Result<void> enter_container_root(const ContainerOptions& options, const std::string& working_dir, int pty_mount, int console);
+Result<void> enter_container_root(const ContainerOptions& options, const Command& command, int pty_mount, int console);
 
 }  // namespace boxlite::agent

@@ -77,7 +77,7 @@ void take_descriptors(const Session& session, std::initializer_list<int> keep) {
                                 int pipe, int go) {
   Result<void> built = enter_container_cgroup();
   const int console = command.tty ? session.child_ends()[0].get() : -1;
-  if (built) built = enter_container_root(options, command.working_dir, pty_mount, console);
+  if (built) built = enter_container_root(options, command, pty_mount, console);
   if (!built) report_failure(pipe, built.error());
   take_descriptors(session, {pipe, go});
   report(pipe, "R");

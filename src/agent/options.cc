@@ -71,6 +71,21 @@ Result<std::vector<Tmpfs>> parse_tmpfs(const proto::Configure& configure) {
   return list;
 }
 
+Result<std::vector<VolumeMount>> parse_volumes(const proto::Configure& configure) {
+  std::vector<VolumeMount> list;
+  for (const proto::VolumeMount& asked : configure.volumes()) {
+    if (!asked.path().starts_with('/') || asked.path().size() > kMaxPath || has_nul(asked.path())) {
+      return fail(ErrorCode::kInvalidArgument, "volume {}: not an absolute path", asked.path());
+    }
+    list.push_back({.index = asked.index(),
+                    .path = asked.path(),
+                    .read_only = asked.read_only(),
+                    .file = asked.file(),
+                    .populate = asked.populate()});
+  }
+  return list;
+}
+
 Result<std::vector<Ulimit>> parse_ulimits(const proto::Configure& configure) {
   std::vector<Ulimit> list = {{RLIMIT_NOFILE, kOpenFiles, kOpenFiles}};
   for (const proto::Ulimit& asked : configure.ulimits()) {
@@ -138,6 +153,7 @@ Result<ContainerOptions> parse_container(const proto::Configure& configure) {
   options.capabilities = ((options.privileged ? ~std::uint64_t{0} : kDockerCapabilities) & ~configure.dropped_capabilities()) |
                          configure.added_capabilities();
   TRY_ASSIGN(options.tmpfs, parse_tmpfs(configure));
+  TRY_ASSIGN(options.volumes, parse_volumes(configure));
   TRY_ASSIGN(options.ulimits, parse_ulimits(configure));
   options.disk_bytes = configure.disk_bytes();
   TRY_ASSIGN(const std::string extra_hosts, join_lines(configure.extra_hosts(), "/etc/hosts"));

@@ -32,6 +32,15 @@ struct Tmpfs {
   std::map<std::string, std::string> settings;
 };
 
+struct VolumeMount {
+  std::uint32_t index = 0;
+  std::string path = {};
+  bool read_only = false;
+  bool file = false;
+  bool populate = false;
+  int connection = -1;  // of the 9P client; the agent fills it in
+};
+
 struct Ulimit {
   unsigned resource = 0;  // RLIMIT_*
   std::uint64_t soft = 0;
@@ -46,6 +55,7 @@ struct ContainerOptions {
   bool read_only = false;
   std::uint64_t shm_bytes = 0;
   std::vector<Tmpfs> tmpfs = {};
+  std::vector<VolumeMount> volumes = {};
   std::vector<Ulimit> ulimits = {};
   std::uint64_t capabilities = 0;  // of every command
   std::uint64_t disk_bytes = 0;

@@ -36,6 +36,8 @@ void BoxFlags::add_to(FlagSet& flags) {
   flags.list("--cap-add", "CAPABILITY", cap_add_, "Add a capability, or ALL");
   flags.list("--cap-drop", "CAPABILITY", cap_drop_, "Drop a capability, or ALL");
   flags.flag("--read-only", read_only_, "The root file system is read-only");
+  flags.list("-v,--volume", "[SOURCE:]DIR[:OPTIONS]", volumes_, "Mount a directory or file of the host, or a volume");
+  flags.list("--mount", "type=TYPE,...", mounts_, "The same: type=bind|volume,source=...,target=...[,readonly]");
   flags.list("--tmpfs", "DIR[:OPTIONS]", tmpfs_, "Mount a tmpfs");
   flags.value("--shm-size", "SIZE", shm_size_, "Size of /dev/shm (default 64m)");
   flags.value("--stop-signal", "SIGNAL", stop_signal_, "What stop sends (default: the image's, else TERM)");
@@ -109,6 +111,8 @@ Result<void> BoxFlags::set_container(BoxOptions& result) const {
     const std::size_t colon = std::min(tmpfs.find(':'), tmpfs.size());
     result.tmpfs[tmpfs.substr(0, colon)] = tmpfs.substr(std::min(colon + 1, tmpfs.size()));
   }
+  result.volumes = volumes_;
+  result.mounts = mounts_;
   if (shm_size_) {
     TRY_ASSIGN(result.shm_bytes, parse_size("--shm-size", *shm_size_));
   }

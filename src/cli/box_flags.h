@@ -30,7 +30,7 @@ class BoxFlags {
   bool read_only_ = false;
   std::optional<std::string> rootfs_, name_, working_dir_, user_, entrypoint_, cpus_, memory_, disk_size_;
   std::optional<std::string> hostname_, shm_size_, stop_signal_, stop_timeout_, timeout_;
-  std::vector<std::string> env_, env_files_, add_hosts_, dns_, dns_search_, dns_options_, labels_, ulimits_, tmpfs_, cap_add_,
+  std::vector<std::string> env_, env_files_, add_hosts_, dns_, dns_search_, dns_options_, labels_, ulimits_, tmpfs_, volumes_, mounts_, cap_add_,
       cap_drop_;
 };
 

@@ -44,7 +44,20 @@ Json detail_json(const BoxInfo& box) {
   Json result = summary_json(box);
   Json& shown = result["options"] = Json{{"env", options.env}};
   visit_options(options, [&shown](const char* key, const auto& value) { shown[key] = or_null(value); });
+  Json& mounts = result["mounts"] = Json::array();
+  for (const MountInfo& mount : box.mounts) {
+    mounts.push_back({{"type", mount.type},
+                      {"name", mount.name},
+                      {"source", mount.source},
+                      {"destination", mount.destination},
+                      {"rw", !mount.read_only}});
+  }
   return result;
+}
+
+Json volume_json(const VolumeInfo& volume) {
+  return Json{{"name", volume.name},     {"path", volume.path},           {"created_at", volume.created_at},
+              {"labels", volume.labels}, {"anonymous", volume.anonymous}, {"boxes", volume.boxes}};
 }
 
 Json image_json(const ImageInfo& image) {

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "boxlite/box_info.h"
 #include "boxlite/image.h"
+#include "boxlite/volume.h"
 #include "boxlite/runtime.h"
 
 namespace boxlite::cli {
@@ -14,6 +15,7 @@ Json summary_json(const BoxInfo& box);
 /// An element of `inspect`: the summary, and "options" with how the box was made.
 Json detail_json(const BoxInfo& box);
 
+Json volume_json(const VolumeInfo& volume);
 Json image_json(const ImageInfo& image);
 Json host_json(const HostInfo& host);
 

@@ -61,6 +61,7 @@ constexpr std::array kVerbs = {
     Verb{"save", verb_save, "Write images into an archive"},
     Verb{"import", verb_import, "Make an image of the tar of a root file system"},
     Verb{"image", verb_image, "Work with images: inspect, prune, and the above"},
+    Verb{"volume", verb_volume, "Make, list and remove volumes"},
     Verb{"info", verb_info, "Print what this host offers"},
     Verb{"version", verb_version, "Print the version"},
 };

@@ -54,6 +54,7 @@ Result<int> verb_save(Invocation& invocation);
 Result<int> verb_import(Invocation& invocation);
 Result<int> verb_tag(Invocation& invocation);
 Result<int> verb_rmi(Invocation& invocation);
+Result<int> verb_volume(Invocation& invocation);
 Result<int> verb_info(Invocation& invocation);
 
 }  // namespace boxlite::cli

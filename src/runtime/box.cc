@@ -94,9 +94,9 @@ Result<int> Box::wait() {
   return wait_box(*impl_->context, row);
 }
 
-Result<void> Box::remove(bool force) {
+Result<void> Box::remove(bool force, bool volumes) {
   Context& context = *impl_->context;
-  TRY(remove_box(context.paths, context.database, impl_->id, force));
+  TRY(remove_box(context.paths, context.database, impl_->id, force, volumes));
   (void)sweep_home(context.paths, context.database);  // what others left behind is not this box's matter
   return {};
 }

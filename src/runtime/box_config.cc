@@ -201,6 +201,8 @@ Json to_json(const BoxConfig& config) {
                {"user", bytes_to_text(config.user)},
                {"stop_signal", bytes_to_text(config.stop_signal)},
                {"labels", stored(config.labels)}};
+  Json& mounts = json["resolved_mounts"] = Json::array();
+  for (const Mount& mount : config.mounts) mounts.push_back(to_json(mount));
   visit_options(config.options, [&json](std::string_view key, const auto& value) { json[stored_key(key)] = stored(value); });
   return json;
 }
@@ -213,6 +215,12 @@ Result<BoxConfig> box_config_from_json(const Json& json) {
   TRY(restore(json, "user", config.user));
   TRY(restore(json, "stop_signal", config.stop_signal));
   if (json.contains("labels")) TRY(restore(json, "labels", config.labels));
+  if (json.contains("resolved_mounts")) {
+    for (const Json& entry : json.at("resolved_mounts")) {
+      TRY_ASSIGN(Mount mount, mount_from_json(entry));
+      config.mounts.push_back(std::move(mount));
+    }
+  }
   Result<void> restored;
   visit_options(config.options, [&](std::string_view name, auto& value) {
     const std::string key = stored_key(name);

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "boxlite/box_options.h"
 #include "boxlite/image.h"
+#include "runtime/mounts.h"
 
 namespace boxlite {
 
@@ -20,6 +21,7 @@ struct BoxConfig {
   std::string user;
   std::string stop_signal;
   std::map<std::string, std::string> labels;
+  std::vector<Mount> mounts;  // by target
 };
 
 Json to_json(const BoxConfig& config);

@@ -19,6 +19,7 @@
 #include "runtime/lease.h"
 #include "runtime/names.h"
 #include "runtime/removal.h"
+#include "runtime/volumes.h"
 
 namespace boxlite {
 namespace {
@@ -49,13 +50,25 @@ Result<void> make_directory(const HomePaths& paths, const std::string& id, const
 }
 
 // A made-up name may be taken by now; then another one is made up.
-Result<void> insert_row(Database& database, BoxRow& row, bool name_is_made_up) {
+Result<void> insert_row(const HomePaths& paths, Database& database, BoxRow& row, const std::vector<VolumeRow>& volumes,
+                        bool name_is_made_up) {
   for (int attempt = 0;; ++attempt) {
-    auto inserted = database.insert_box(row);
+    auto inserted =
+        database.insert_box(row, volumes, [&paths](const std::string& name) { return make_volume_files(paths, name); });
     if (inserted || !name_is_made_up || inserted.error().code() != ErrorCode::kAlreadyExists) return inserted;
     row.name = random_box_name();
     if (attempt >= 5) row.name += "_" + sys::random_hex(2);  // a crowded home
   }
+}
+
+// A volume comes into being with the first box that has it.
+std::vector<VolumeRow> new_volumes(const std::vector<Mount>& mounts, const std::string& now) {
+  std::vector<VolumeRow> rows;
+  for (const std::string& name : volumes_of(mounts)) {
+    const auto mount = std::ranges::find(mounts, name, &Mount::name);
+    rows.push_back({.name = name, .created_at = now, .labels = {}, .anonymous = mount->anonymous, .boxes = {}});
+  }
+  return rows;
 }
 
 }  // namespace
@@ -78,6 +91,8 @@ Result<BoxRow> create_box(Context& context, const BoxOptions& options, const Pul
   config.labels = options.labels;
   config.labels.insert(image.config.labels.begin(), image.config.labels.end());
 
+  TRY_ASSIGN(config.mounts, resolve_mounts(paths, options, image.config));
+
   TRY_ASSIGN(auto reserved, reserve_id(paths));
   auto& [id, lock] = reserved;
   const std::string new_id = id;
@@ -97,7 +112,7 @@ Result<BoxRow> create_box(Context& context, const BoxOptions& options, const Pul
   row.config = to_json(config);
   row.created_at = sys::utc_now();
   row.auto_remove = options.auto_remove;
-  TRY(insert_row(context.database, row, options.name.empty()));
+  TRY(insert_row(paths, context.database, row, new_volumes(config.mounts, row.created_at), options.name.empty()));
   undo.cancel();
   FAILPOINT("create.row");
   return row;

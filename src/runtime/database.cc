@@ -34,6 +34,19 @@ CREATE TABLE images(
   info TEXT NOT NULL
 ) WITHOUT ROWID;
 )sql",
+    R"sql(
+CREATE TABLE volumes(
+  name TEXT PRIMARY KEY NOT NULL,
+  created_at TEXT NOT NULL,
+  labels TEXT NOT NULL,
+  anonymous INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE volume_uses(
+  box_id TEXT NOT NULL,
+  volume TEXT NOT NULL,
+  PRIMARY KEY(box_id, volume)
+) WITHOUT ROWID;
+)sql",
 };
 constexpr auto kSchemaVersion = static_cast<std::int64_t>(kMigrations.size());
 
@@ -162,9 +175,67 @@ Result<void> Database::refuse_taken_name(std::string_view name) const {
               name, taken->id, name);
 }
 
-Result<void> Database::insert_box(const BoxRow& row) {
+Result<void> Database::put_volume(const VolumeRow& row, const MakeVolume& make) {
+  TRY(make(row.name));
+  TRY_ASSIGN(sqlite::Statement put,
+             connection_->prepare("INSERT OR IGNORE INTO volumes(name,created_at,labels,anonymous) VALUES(?,?,?,?)"));
+  return put.bind(row.name).bind(row.created_at).bind(dump_json(row.labels)).bind(std::int64_t{row.anonymous}).run();
+}
+
+Result<void> Database::add_volume(const VolumeRow& row, const MakeVolume& make) {
+  return connection_->transaction([&] { return put_volume(row, make); });
+}
+
+Result<std::vector<VolumeRow>> Database::volumes() const {
+  TRY_ASSIGN(const auto held, connection_->lock());
+  TRY_ASSIGN(sqlite::Statement statement,
+             connection_->prepare("SELECT v.name,v.created_at,v.labels,v.anonymous,b.name FROM volumes v "
+                                  "LEFT JOIN volume_uses u ON u.volume=v.name LEFT JOIN boxes b ON b.id=u.box_id "
+                                  "ORDER BY v.name,b.name"));
+  std::vector<VolumeRow> rows;
+  for (;;) {
+    TRY_ASSIGN(const bool more, statement.step());
+    if (!more) return rows;
+    if (rows.empty() || rows.back().name != statement.text(0)) {
+      VolumeRow row;
+      row.name = statement.text(0);
+      row.created_at = statement.text(1);
+      TRY_ASSIGN(const Json labels, parse_json(statement.text(2), "labels of a volume"));
+      for (const auto& [key, value] : labels.items()) row.labels[key] = value.is_string() ? value.get<std::string>() : "";
+      row.anonymous = statement.number(3) != 0;
+      rows.push_back(std::move(row));
+    }
+    if (!statement.is_null(4)) rows.back().boxes.push_back(statement.text(4));
+  }
+}
+
+Result<bool> Database::delete_volume(std::string_view name, const std::function<Result<void>()>& remove) {
+  bool found = false;
+  const auto body = [&]() -> Result<void> {
+    TRY_ASSIGN(const std::vector<VolumeRow> rows, volumes());
+    const auto row = std::ranges::find(rows, name, &VolumeRow::name);
+    if (row == rows.end()) return {};
+    found = true;
+    if (!row->boxes.empty()) {
+      return fail(ErrorCode::kInvalidState, "volume {} is in use by box {}; remove that first: boxlite rm {}", name,
+                  row->boxes.front(), row->boxes.front());
+    }
+    TRY_ASSIGN(sqlite::Statement statement, connection_->prepare("DELETE FROM volumes WHERE name=?"));
+    TRY(statement.bind(name).run());
+    return remove();
+  };
+  TRY(connection_->transaction(body));
+  return found;
+}
+
+Result<void> Database::insert_box(const BoxRow& row, const std::vector<VolumeRow>& volumes, const MakeVolume& make) {
   return connection_->transaction([&]() -> Result<void> {
     TRY(refuse_taken_name(row.name));
+    for (const VolumeRow& volume : volumes) {
+      TRY(put_volume(volume, make));
+      TRY_ASSIGN(sqlite::Statement use, connection_->prepare("INSERT INTO volume_uses(box_id,volume) VALUES(?,?)"));
+      TRY(use.bind(row.id).bind(volume.name).run());
+    }
     TRY_ASSIGN(
         sqlite::Statement insert,
         connection_->prepare("INSERT INTO boxes(id,name,image_reference,image_id,config,created_at,generation,auto_remove) "
@@ -247,6 +318,8 @@ Result<void> Database::set_remove_intent(std::string_view id) {
 
 Result<void> Database::delete_box(std::string_view id) {
   return connection_->transaction([&]() -> Result<void> {
+    TRY_ASSIGN(sqlite::Statement uses, connection_->prepare("DELETE FROM volume_uses WHERE box_id=?"));
+    TRY(uses.bind(id).run());
     TRY_ASSIGN(sqlite::Statement statement, connection_->prepare("DELETE FROM boxes WHERE id=?"));
     return statement.bind(id).run();
   });

@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,6 +44,14 @@ struct BoxRow {
   bool auto_remove = false;
 };
 
+struct VolumeRow {
+  std::string name;
+  std::string created_at;
+  std::map<std::string, std::string> labels;
+  bool anonymous = false;
+  std::vector<std::string> boxes;  // names of those that have it; not written
+};
+
 class Database {
  public:
   /// Creates or migrates. kUnsupported when a newer program has made the file.
@@ -54,8 +64,10 @@ class Database {
 
   /// kAlreadyExists, naming the box, when the name is taken.
   Result<void> refuse_taken_name(std::string_view name) const;
-  /// The same, and the row.
-  Result<void> insert_box(const BoxRow& row);
+  using MakeVolume = std::function<Result<void>(const std::string& name)>;
+  /// The same, and the row; of `volumes` those that are not there are made, by `make` inside the transaction, and all are the
+  /// box's.
+  Result<void> insert_box(const BoxRow& row, const std::vector<VolumeRow>& volumes = {}, const MakeVolume& make = {});
   Result<std::optional<BoxRow>> box(std::string_view id) const;
   Result<std::optional<BoxRow>> box_by_name(std::string_view name) const;
   /// At most two: enough to know whether the beginning is ambiguous.
@@ -71,6 +83,13 @@ class Database {
   Result<void> set_remove_intent(std::string_view id);
   Result<void> delete_box(std::string_view id);
 
+  /// Nothing when it is there.
+  Result<void> add_volume(const VolumeRow& row, const MakeVolume& make);
+  /// By name.
+  Result<std::vector<VolumeRow>> volumes() const;
+  /// `remove` is called inside the transaction. false: there is none. kInvalidState: a box has it.
+  Result<bool> delete_volume(std::string_view name, const std::function<Result<void>()>& remove);
+
   /// Each under its full reference (image/reference.h). What a reference named before is replaced; an image that has no name
   /// left after that is kept without one, under its id.
   Result<void> put_images(const std::vector<ImageInfo>& images);
@@ -81,6 +100,7 @@ class Database {
   Result<std::vector<ImageInfo>> images() const;
 
  private:
+  Result<void> put_volume(const VolumeRow& row, const MakeVolume& make);
   explicit Database(std::unique_ptr<sqlite::Connection> connection);
   std::unique_ptr<sqlite::Connection> connection_;
 };

@@ -180,6 +180,7 @@ Result<BoxInfo> describe(const HomePaths& paths, Observation& seen, std::size_t 
   }
   TRY_ASSIGN(BoxConfig config, box_config_from_json(row.config));
   info.labels = std::move(config.labels);
+  info.mounts = describe_mounts(paths, config.mounts);
   info.options = std::move(config.options);
   info.options.name = row.name;
   return info;

@@ -34,6 +34,8 @@ void visit_options(Options& options, Visit&& visit) {
   visit("read_only", options.read_only);
   visit("tmpfs", options.tmpfs);
   visit("shm_bytes", options.shm_bytes);
+  visit("volumes", options.volumes);
+  visit("mounts", options.mounts);
   visit("stop_signal", options.stop_signal);
   visit("stop_seconds", options.stop_seconds);
   visit("timeout_seconds", options.timeout_seconds);

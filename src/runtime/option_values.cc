@@ -12,6 +12,7 @@
 #include <fmt/ranges.h>
 
 #include "base/signal_name.h"
+#include "runtime/mounts.h"
 
 namespace boxlite {
 namespace {
@@ -302,6 +303,7 @@ Result<void> validate_container_options(const BoxOptions& options) {
   for (const std::string& limit : options.ulimits) TRY(parse_ulimit(limit));
   TRY(check_count("--tmpfs", options.tmpfs.size()));
   for (const auto& [path, text] : options.tmpfs) TRY(parse_tmpfs(path, text));
+  TRY(asked_mounts(options));
   TRY(capability_change(options.cap_add, options.cap_drop));
   if (options.shm_bytes == 0) return bad("--shm-size", "0", "must not be empty; leave the flag out for 64m");
   if (!options.stop_signal.empty() && !signal_number(options.stop_signal)) {

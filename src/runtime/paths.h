@@ -5,6 +5,7 @@
 //   <home>/locks/<id>.{lease,op,vm}   outside the directories they guard: a lock outlives a rename of the box's directory
 //   <home>/boxes/<id>/           one directory per box; its files are listed in records.h
 //   <home>/images, bases         what boxlite-image keeps: manifests, and one read-only disk per image
+//   <home>/volumes/<name>/data   named and anonymous volumes (volumes.cc)
 //   <home>/tmp/box-<id>          a box being made
 //   <home>/trash/<id>-<random>   a box being deleted
 //   <home>/memo/                 answers worth remembering for one host boot
@@ -49,6 +50,10 @@ class HomePaths {
   std::string bases() const { return home_ + "/bases"; }
   /// The read-only base disk of an image ("sha256:…").
   std::string base(const std::string& image_id) const;
+
+  std::string volumes() const { return home_ + "/volumes"; }
+  std::string volume(std::string_view name) const { return join("/volumes/", name, ""); }
+  std::string volume_data(std::string_view name) const { return join("/volumes/", name, "/data"); }
 
   std::string tmp() const { return home_ + "/tmp"; }
   /// A box's directory while it is being made.

@@ -56,6 +56,7 @@ Result<StartPrograms> find_start_programs() {
   StartPrograms programs;
   TRY_ASSIGN(const std::string vm_init, find_own_program("boxlite-vm-init"));
   TRY_ASSIGN(programs.vm, vmm::find_vm_programs(vm_init));
+  TRY_ASSIGN(programs.vm.volume_server, find_own_program("boxlite-volume"));
   TRY_ASSIGN(programs.shim, find_own_program("boxlite-shim"));
   TRY_ASSIGN(programs.kernel, find_guest_file("vmlinux"));
   TRY_ASSIGN(programs.initramfs, find_guest_file("initramfs.cpio"));

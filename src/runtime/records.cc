@@ -87,6 +87,7 @@ Result<vmm::VmPrograms> programs_from_json(const Json& json) {
   TRY_ASSIGN(programs.qemu, get_bytes(json, "qemu", what));
   TRY_ASSIGN(programs.bwrap, get_bytes(json, "bwrap", what));
   TRY_ASSIGN(programs.vm_init, get_bytes(json, "vm_init", what));
+  TRY_ASSIGN(programs.volume_server, get_bytes(json, "volume_server", what));
   return programs;
 }
 
@@ -170,7 +171,8 @@ Json to_json(const ShimConfig& config) {
           {"programs",
            {{"qemu", bytes_to_text(config.programs.qemu)},
             {"bwrap", bytes_to_text(config.programs.bwrap)},
-            {"vm_init", bytes_to_text(config.programs.vm_init)}}}};
+            {"vm_init", bytes_to_text(config.programs.vm_init)},
+            {"volume_server", bytes_to_text(config.programs.volume_server)}}}};
 }
 
 Result<ShimConfig> shim_config_from_json(const Json& json) {

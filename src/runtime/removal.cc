@@ -29,11 +29,13 @@
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/sys.h"
+#include "runtime/box_config.h"
 #include "runtime/disk_reserve.h"
 #include "runtime/exit_record.h"
 #include "runtime/image_removal.h"
 #include "runtime/observe.h"
 #include "runtime/shim_kill.h"
+#include "runtime/volumes.h"
 
 namespace boxlite {
 namespace {
@@ -135,6 +137,19 @@ Result<void> sweep_one(const HomePaths& paths, Database& database, const std::st
   return remove_locked(paths, database, *op, id);
 }
 
+Result<void> remove_anonymous_volumes(const HomePaths& paths, Database& database, const BoxRow& row) {
+  TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
+  for (const Mount& mount : config.mounts) {
+    if (!mount.anonymous) continue;
+    const auto removed = remove_volume(paths, database, mount.name);
+    // Another box may have it by name, and another command may have removed it.
+    const bool other =
+        !removed && (removed.error().code() == ErrorCode::kInvalidState || removed.error().code() == ErrorCode::kNotFound);
+    if (!removed && !other) return removed;
+  }
+  return {};
+}
+
 std::unexpected<Error> refuse_running(const HomePaths& paths, const Database& database, const BoxRow& row) {
   const auto seen = observe(paths, database, row);
   if (seen && derive_status(*seen).status == BoxStatus::kStopping) {
@@ -149,7 +164,7 @@ std::unexpected<Error> refuse_running(const HomePaths& paths, const Database& da
 
 }  // namespace
 
-Result<void> remove_box(const HomePaths& paths, Database& database, const std::string& id, bool force) {
+Result<void> remove_box(const HomePaths& paths, Database& database, const std::string& id, bool force, bool volumes) {
   TRY_ASSIGN(OpLock::Locked locked, OpLock::acquire(paths, database, id));
   TRY_ASSIGN(bool free, locked.lock.take_lease());
   if (!free) {
@@ -165,14 +180,14 @@ Result<void> remove_box(const HomePaths& paths, Database& database, const std::s
   TRY(wait_vm_gone(paths, id));
   TRY(remove_locked(paths, database, locked.lock, id));
   collect_base(paths, database, locked.row.image_id);
-  return {};
+  return volumes || locked.row.auto_remove ? remove_anonymous_volumes(paths, database, locked.row) : Result<void>();
 }
 
 Result<void> remove_own_box(const HomePaths& paths, Database& database, const std::string& id) {
   TRY_ASSIGN(OpLock::Locked locked, OpLock::acquire(paths, database, id));
   TRY(remove_locked(paths, database, locked.lock, id));
   collect_base(paths, database, locked.row.image_id);
-  return {};
+  return remove_anonymous_volumes(paths, database, locked.row);
 }
 
 Result<void> sweep_home(const HomePaths& paths, Database& database) {

@@ -10,8 +10,9 @@
 
 namespace boxlite {
 
-/// Refuses a running box unless `force`, which kills it. Finishes a removal that was interrupted.
-Result<void> remove_box(const HomePaths& paths, Database& database, const std::string& id, bool force);
+/// Refuses a running box unless `force`, which kills it. Finishes a removal that was interrupted. The anonymous volumes of the
+/// box go too if `volumes`, or if it removes itself; a removal that is interrupted may leave them to `volume prune`.
+Result<void> remove_box(const HomePaths& paths, Database& database, const std::string& id, bool force, bool volumes = false);
 
 /// For a shim whose box removes itself: the caller holds the lease, and the VM has ended. The exit record is written before.
 Result<void> remove_own_box(const HomePaths& paths, Database& database, const std::string& id);

@@ -11,6 +11,7 @@
 #include "runtime/image_removal.h"
 #include "runtime/images.h"
 #include "runtime/observe.h"
+#include "runtime/volumes.h"
 
 namespace boxlite {
 
@@ -122,6 +123,24 @@ Result<ImageRemoval> Runtime::remove_image(const std::string& reference, bool fo
 }
 
 Result<ImageRemoval> Runtime::prune_images(bool all) { return boxlite::prune_images(*impl_->context, all); }
+
+Result<VolumeInfo> Runtime::create_volume(const std::string& name, const std::map<std::string, std::string>& labels) {
+  return boxlite::create_volume(impl_->context->paths, impl_->context->database, name, labels);
+}
+
+Result<std::vector<VolumeInfo>> Runtime::volumes() const { return list_volumes(impl_->context->paths, impl_->context->database); }
+
+Result<VolumeInfo> Runtime::volume(const std::string& name) const {
+  return find_volume(impl_->context->paths, impl_->context->database, name);
+}
+
+Result<void> Runtime::remove_volume(const std::string& name) {
+  return boxlite::remove_volume(impl_->context->paths, impl_->context->database, name);
+}
+
+Result<VolumeRemoval> Runtime::prune_volumes(bool all) {
+  return boxlite::prune_volumes(impl_->context->paths, impl_->context->database, all);
+}
 
 Result<HostInfo> Runtime::info() const { return host_info(*impl_->context); }
 

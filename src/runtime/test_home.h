@@ -49,7 +49,8 @@ class TestHome {
   TestHome() : directory_(*TempDir::create(std::filesystem::temp_directory_path(), "boxlite-test-")), paths_(root() + "/home") {
     for (const char* folder : {"/libexec", "/guest", "/path"}) std::filesystem::create_directory(root() + folder);
     for (const char* file : {"/guest/vmlinux", "/guest/initramfs.cpio"}) std::ofstream(root() + file) << "x";
-    for (const char* program : {"/libexec/boxlite-vm-init", "/path/qemu-system-x86_64", "/path/bwrap"}) {
+    for (const char* program :
+         {"/libexec/boxlite-vm-init", "/libexec/boxlite-volume", "/path/qemu-system-x86_64", "/path/bwrap"}) {
       std::filesystem::create_symlink("/bin/true", root() + program);
     }
     use_shim(BOXLITE_FAKE_SHIM);

@@ -301,6 +301,7 @@ ExitRecord Shim::outcome() const {
 }
 
 Result<void> Shim::conclude() {
+  volumes_.reset();  // waits for the servers: nothing of the box runs any more when its end is told
   const ExitRecord record = outcome();
   if (!record.reason.empty()) log("{}", record.reason);
   FAILPOINT("shim.exit_record");

@@ -24,6 +24,7 @@
 #include "shim/qmp_channel.h"
 #include "shim/starter.h"
 #include "shim/stop_sequence.h"
+#include "shim/volumes.h"
 #include "vmm/vm.h"
 
 namespace boxlite::shim {
@@ -83,6 +84,7 @@ class Shim {
   Starter starter_;
   std::optional<Lease> lease_;
 
+  std::unique_ptr<Volumes> volumes_;
   // Destroyed in reverse: whatever watches the VM's descriptors goes before the VM.
   std::optional<vmm::Vm> vm_;
   std::optional<Watch> vm_watch_;

@@ -123,6 +123,7 @@ Result<void> Shim::launch_vm() {
   // Locked by us, handed over to the VM's processes: held exactly as long as one of them lives.
   TRY_ASSIGN(OfdLock lock, OfdLock::acquire(paths_.vm_lock(id_), kVmLockTimeout));
   TRY_ASSIGN(BoundedLog console_log, BoundedLog::open(paths_.console_log(id_), kConsoleLogLimit));
+  TRY_ASSIGN(volumes_, Volumes::launch(loop_, config_, paths_, lock.fd()));
   {
     TRY_ASSIGN(vmm::Vm vm, vmm::Vm::launch(config_.vm, config_.programs, lock.fd()));
     vm_.emplace(std::move(vm));
@@ -146,8 +147,11 @@ Result<void> Shim::launch_vm() {
 
 void Shim::configure() {
   if (stop_requested_) return;
-  const auto call = configure_call(config_);
+  if (const auto connected = volumes_->connect(*link_); !connected)
+    return fail_with(connected.error().context("prepare the box"));
+  auto call = configure_call(config_);
   if (!call) return fail_with(call.error().context("prepare the box"));
+  volumes_->describe(*call->mutable_configure());
   // Not needed again, and the environment is secret.
   config_.box.args = {};
   config_.env = {};
@@ -155,6 +159,7 @@ void Shim::configure() {
     if (over()) return;
     if (!reply) return fail_with(reply.error().context("prepare the box"));
     configured_ = true;
+    volumes_->configured();
     if (stop_requested_) return stop_sequence_.shut_down();
     view_output();
   });

@@ -33,13 +33,6 @@ std::string parent_of(const std::string& path) {
   return slash == std::string::npos ? "" : path.substr(0, slash);
 }
 
-bool has_sys_admin() {
-  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-  std::array<__user_cap_data_struct, 2> data = {};
-  if (::syscall(SYS_capget, &header, data.data()) < 0) return false;
-  return (data[0].effective & (1U << CAP_SYS_ADMIN)) != 0;
-}
-
 // The group whose members may use KVM. Root's own group is never lent to a box.
 std::optional<std::uint32_t> kvm_group() {
   struct stat st = {};
@@ -74,6 +67,13 @@ class Tree {
 };
 
 }  // namespace
+
+bool has_sys_admin() {
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, 2> data = {};
+  if (::syscall(SYS_capget, &header, data.data()) < 0) return false;
+  return (data[0].effective & (1U << CAP_SYS_ADMIN)) != 0;
+}
 
 HostFolders find_host_folders(const std::string& qemu, const std::string& root) {
   HostFolders found;

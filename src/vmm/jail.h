@@ -54,6 +54,9 @@ JailPlan jail_plan(const VmConfig& config, const VmPrograms& programs);
 std::vector<std::string> jail_command(const JailPlan& plan, const VmConfig& config, const VmPrograms& programs,
                                       const std::vector<std::string>& qemu_argv);
 
+/// Whether this process may make mounts as it is: real root, not root of a container.
+bool has_sys_admin();
+
 /// One line for `boxlite info`: what the jail consists of here, and what this host does not offer.
 std::string describe_isolation(Accelerator accelerator);
 

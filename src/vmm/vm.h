@@ -24,9 +24,10 @@ namespace boxlite::vmm {
 
 /// Programs and guest files a VM needs, found once (paths.h of the runtime says where).
 struct VmPrograms {
-  std::string qemu;     // /usr/bin/qemu-system-x86_64
-  std::string bwrap;    // /usr/bin/bwrap
-  std::string vm_init;  // boxlite-vm-init, static
+  std::string qemu;                // /usr/bin/qemu-system-x86_64
+  std::string bwrap;               // /usr/bin/bwrap
+  std::string vm_init;             // boxlite-vm-init, static
+  std::string volume_server = {};  // boxlite-volume, static
 };
 
 /// Finds qemu and bwrap in PATH. kNotFound names the package to install.

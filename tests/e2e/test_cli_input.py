@@ -56,7 +56,7 @@ def test_a_flag_that_does_not_exist_is_refused_by_every_verb(boxlite, verb):
         assert_refused_untouched(boxlite, verb, flag, "x", "y", mentions=[flag.split("=")[0], f"boxlite {verb.replace('ps', 'ls').replace('list', 'ls')} --help"])
 
 
-@pytest.mark.parametrize("flag", ["-p", "--publish", "-P", "-v", "--volume", "--mount", "--network",
+@pytest.mark.parametrize("flag", ["-p", "--publish", "-P", "--network",
                                   "--restart", "--device", "--gpus", "--security-opt", "--label-file"])
 def test_a_docker_flag_that_is_not_there_is_refused_by_name(boxlite, flag):
     for verb in ("run", "create"):

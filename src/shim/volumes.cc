@@ -1,0 +1,79 @@
+#include "shim/volumes.h"
+
+#include <utility>
+
+#include "portal/message_codec.h"
+#include "runtime/mounts.h"
+#include "runtime/volumes.h"
+#include "shim/log.h"
+
+namespace boxlite::shim {
+
+Result<std::unique_ptr<Volumes>> Volumes::launch(EventLoop& loop, const ShimConfig& config, const HomePaths& paths, int lock_fd) {
+  std::unique_ptr<Volumes> volumes(new Volumes(loop, paths));
+  for (const Mount& mount : config.box.mounts) TRY(volumes->add(mount, config.programs, lock_fd));
+  return volumes;
+}
+
+Volumes::~Volumes() {
+  // Each takes itself out of the map.
+  while (!bridges_.empty()) bridges_.begin()->second->close();
+}
+
+Result<void> Volumes::add(const Mount& mount, const vmm::VmPrograms& programs, int lock_fd) {
+  vmm::VolumeShare share = {.source = mount_source(paths_, mount), .file = false, .read_only = mount.read_only, .hidden = {}};
+  bool populate = false;
+  if (mount.volume) {
+    TRY(make_volume_files(paths_, mount.name));
+    if (mount.copy && !mount.read_only) {
+      TRY_ASSIGN(populate, begin_population(paths_, mount.name));
+    }
+  } else {
+    TRY_ASSIGN(share.file, check_source(mount));
+    share.hidden = home_below(paths_, share.source);
+  }
+  TRY_ASSIGN(vmm::VolumeServer server, vmm::VolumeServer::launch(share, programs, lock_fd));
+  Served& served = served_.emplace_back(loop_, mount, share.file, populate, std::move(server));
+  served.watch.on_readable([&served] {
+    const auto status = served.server.wait();
+    if (status && status->code == 0) return;
+    log("volume {}: its server has ended{}; the box gets I/O errors there", served.mount.target,
+        status ? fmt::format(" with status {}", status->code) : "");
+  });
+  return {};
+}
+
+Result<void> Volumes::connect(AgentLink& link) {
+  std::uint32_t index = 0;
+  for (Served& served : served_) {
+    proto::Call call;
+    call.mutable_serve_volume()->set_index(index++);
+    TRY_ASSIGN(std::string message, portal::encode_message(call));
+    const auto bridge = std::make_shared<Bridge>(loop_, link, served.server.take_connection(),
+                                                 [this](Bridge* closed) { bridges_.erase(closed); });
+    TRY(bridge->begin(std::move(message)));
+    bridges_.emplace(bridge.get(), bridge);
+  }
+  return {};
+}
+
+void Volumes::describe(proto::Configure& configure) const {
+  std::uint32_t index = 0;
+  for (const Served& served : served_) {
+    proto::VolumeMount& volume = *configure.add_volumes();
+    volume.set_index(index++);
+    volume.set_path(served.mount.target);
+    volume.set_read_only(served.mount.read_only);
+    volume.set_file(served.file);
+    volume.set_populate(served.populate);
+  }
+}
+
+void Volumes::configured() {
+  for (const Served& served : served_) {
+    if (!served.populate) continue;
+    if (const auto finished = finish_population(paths_, served.mount.name); !finished) log("{}", finished.error().message());
+  }
+}
+
+}  // namespace boxlite::shim

@@ -1,0 +1,56 @@
+// The volumes of a running box: a server for each (vmm/volume_server.h), and its connection bridged, unread, to a stream on which
+// the guest's 9P client speaks to it.
+#pragma once
+
+#include <list>
+#include <memory>
+#include <vector>
+
+#include "agent.pb.h"
+#include "base/result.h"
+#include "runtime/paths.h"
+#include "runtime/records.h"
+#include "shim/agent_link.h"
+#include "shim/bridge.h"
+#include "shim/event_loop.h"
+#include "vmm/volume_server.h"
+
+namespace boxlite::shim {
+
+class Volumes {
+ public:
+  /// Starts the servers, which hold `lock_fd`.
+  static Result<std::unique_ptr<Volumes>> launch(EventLoop& loop, const ShimConfig& config, const HomePaths& paths, int lock_fd);
+  Volumes(const Volumes&) = delete;
+  Volumes& operator=(const Volumes&) = delete;
+
+  /// Ends the servers and waits for them. The link must still be there.
+  ~Volumes();
+
+  /// Opens the streams; before the box is configured.
+  Result<void> connect(AgentLink& link);
+  /// What the guest is to mount.
+  void describe(proto::Configure& configure) const;
+  /// The box is configured: volumes that were populated are whole.
+  void configured();
+
+ private:
+  struct Served {
+    Served(EventLoop& loop, const Mount& of, bool is_file, bool to_populate, vmm::VolumeServer running)
+        : mount(of), file(is_file), populate(to_populate), server(std::move(running)), watch(loop, server.pidfd()) {}
+    Mount mount;
+    bool file;
+    bool populate;
+    vmm::VolumeServer server;
+    Watch watch;
+  };
+  Volumes(EventLoop& loop, const HomePaths& paths) : loop_(loop), paths_(paths) {}
+  Result<void> add(const Mount& mount, const vmm::VmPrograms& programs, int lock_fd);
+
+  EventLoop& loop_;
+  const HomePaths& paths_;
+  std::list<Served> served_;  // the index of a volume is its place here
+  std::map<Bridge*, std::shared_ptr<Bridge>> bridges_;
+};
+
+}  // namespace boxlite::shim
