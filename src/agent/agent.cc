@@ -20,6 +20,7 @@
 #include "agent/process_list.h"
 #include "agent/process_scan.h"
 #include "agent/root_disk.h"
+#include "agent/volume_pump.h"
 #include "base/process.h"
 #include "base/sys.h"
 
@@ -38,7 +39,6 @@ constexpr milliseconds kKillDeadline{10'000};
 constexpr milliseconds kGraceAfterTimeout{2'000};
 constexpr int kTimeoutCode = 124;  // timeout(1)'s
 constexpr std::size_t kMaxNamedSessions = 8;
-constexpr std::size_t kMaxVolumes = 256;
 
 Result<void> set_clock(std::uint64_t host_time_ns) {
   constexpr std::uint64_t kSecond = 1'000'000'000;
@@ -104,10 +104,6 @@ void Agent::handle(const Caller& caller, const proto::Call& call) {
       result = configure(caller, call.configure());
       answered_later = true;
       break;
-    case proto::Call::kServeVolume:
-      result = serve_volume(caller, call.serve_volume());
-      answered_later = true;
-      break;
     case proto::Call::kStartMain:
       result = start_main(caller);
       answered_later = true;
@@ -150,6 +146,7 @@ void Agent::handle(const Caller& caller, const proto::Call& call) {
       result = tell_usage(caller);
       answered_later = true;
       break;
+    case proto::Call::kServeVolume:  // for the pump, on the volumes' own link
     case proto::Call::CALL_NOT_SET:
       result = fail(ErrorCode::kUnsupported, "this agent does not know the call; the box was started by an older boxlite");
       break;
@@ -177,13 +174,10 @@ Result<void> Agent::configure(const Caller& caller, const proto::Configure& call
   TRY_ASSIGN(pty_mount_,
              new_mount("devpts", {{"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
   TRY_ASSIGN(main_, make_session(kMain, main_command_));
-  for (VolumeMount& volume : options_.volumes) {
-    const auto served = volumes_.find(volume.index);
-    if (served == volumes_.end()) return fail(ErrorCode::kInvalidArgument, "nobody serves the volume of {}", volume.path);
-    volume.connection = served->second.get();
-  }
+  TRY_ASSIGN(VolumePump pump, start_volume_pump(options_.volumes));
+  volume_pump_ = pump.pid;
   TRY_ASSIGN(Launched launched, launch_container(options_, main_command_, *main_, pty_mount_.get()));
-  volumes_.clear();  // the container's first process has them
+  pump.clients.clear();  // the container's first process has them
   TRY(adopt_pid_namespace(launched.pidfd.get()));
   TRY(main_->started(launched.pid, std::move(launched.pidfd)));
   running_[launched.pid] = main_;
@@ -203,14 +197,6 @@ Result<void> Agent::configure(const Caller& caller, const proto::Configure& call
   TRY(reader->start());
   starting_[main_.get()] = std::move(reader);
   return {};
-}
-
-Result<void> Agent::serve_volume(const Caller& caller, const proto::ServeVolume& call) {
-  if (state_ != State::kFresh) return fail(ErrorCode::kInvalidState, "the box is configured already");
-  if (volumes_.size() >= kMaxVolumes) return fail(ErrorCode::kResourceExhausted, "{} volumes are the most", kMaxVolumes);
-  TRY_ASSIGN(sys::SocketPair pair, sys::socket_pair());
-  volumes_[call.index()] = std::move(pair.a);
-  return calls_.open_pipe(caller, std::move(pair.b));
 }
 
 Result<void> Agent::start_main(const Caller& caller) {
@@ -384,6 +370,7 @@ void Agent::reap() {
 }
 
 void Agent::process_ended(pid_t pid, ExitStatus status) {
+  if (pid == volume_pump_) volume_pump_ = 0;
   const auto it = running_.find(pid);
   if (it == running_.end()) return;
   const SessionPtr session = it->second;
@@ -438,7 +425,7 @@ bool Agent::time_to_power_off() {
   if (ending_ == Ending::kNo) return false;
   if (deadline_passed_) return true;
   if (!running_.empty() || !starting_.empty()) return false;
-  if (!calls_.no_pipes()) {  // the kernel unmounts in the background, and may have something to write yet
+  if (volume_pump_ != 0) {  // the kernel unmounts in the background, and may have something to write yet
     if (!unmounting_) unmounting_ = loop_.after(kGrace, [this] { deadline_passed_ = true; });
     return false;
   }

@@ -45,7 +45,6 @@ class Agent {
 
   void handle(const Caller& caller, const proto::Call& call);
   Result<void> configure(const Caller& caller, const proto::Configure& call);
-  Result<void> serve_volume(const Caller& caller, const proto::ServeVolume& call);
   Result<void> start_main(const Caller& caller);
   Result<void> exec(const Caller& caller, const proto::Exec& call);
   Result<void> copy(const Caller& caller, const CopyJob& job);
@@ -80,7 +79,7 @@ class Agent {
   Command main_command_;
   UniqueFd pty_mount_;
   UniqueFd go_;
-  std::map<std::uint32_t, UniqueFd> volumes_;  // the clients' ends, until the container has them
+  pid_t volume_pump_ = 0;  // while it runs
   bool disk_mounted_ = false;
   std::uint64_t oom_kills_ = 0;
 

@@ -31,7 +31,7 @@ proto::Reply started(const Session& session) {
 }  // namespace
 
 struct CallServer::Stream {
-  enum class State { kCall, kWaiting, kView, kPipe, kEnding };
+  enum class State { kCall, kWaiting, kView, kEnding };
 
   Stream(portal::StreamId stream_id, Link& stream_link) : id(stream_id), link(stream_link) {}
   Stream(const Stream&) = delete;
@@ -55,16 +55,13 @@ struct CallServer::Stream {
   bool no_stdin = false;
   bool reading_input = false;
 
-  std::unique_ptr<VolumePipe> pipe;
-
   void consume() {
     if (link.mux() != nullptr) link.mux()->consume(id, std::exchange(owed, 0));
   }
 };
 
 CallServer::CallServer(EventLoop& loop, UniqueFd port, std::function<void(Caller, const proto::Call&)> on_call)
-    : loop_(loop),
-      on_call_(std::move(on_call)),
+    : on_call_(std::move(on_call)),
       link_(loop, std::move(port),
             {.on_epoch = [this] { streams_.clear(); },
              .mux = {.on_open = [this](portal::StreamId id) { streams_.emplace(id, std::make_shared<Stream>(id, link_)); },
@@ -86,19 +83,10 @@ void CallServer::forget(const StreamPtr& stream) {
   if (it != streams_.end() && it->second == stream) streams_.erase(it);
 }
 
-bool CallServer::no_streams() const {
-  return std::ranges::all_of(streams_, [](const auto& entry) { return entry.second->state == Stream::State::kPipe; });
-}
-
-bool CallServer::no_pipes() const {
-  return std::ranges::none_of(streams_, [](const auto& entry) { return entry.second->state == Stream::State::kPipe; });
-}
-
 bool CallServer::all_sent() const {
   return link_.drained() && std::ranges::all_of(streams_, [](const auto& entry) {
            const Stream& stream = *entry.second;
-           return stream.state == Stream::State::kCall || stream.state == Stream::State::kPipe ||
-                  (stream.state == Stream::State::kEnding && stream.out.empty());
+           return stream.state == Stream::State::kCall || (stream.state == Stream::State::kEnding && stream.out.empty());
          });
 }
 
@@ -117,8 +105,6 @@ void CallServer::on_data(portal::StreamId id, std::span<const std::byte> data) {
     case Stream::State::kView:
       stream->reader.feed(data);
       return read_input(stream);
-    case Stream::State::kPipe:
-      return stream->pipe->receive(data);
     case Stream::State::kEnding:
       return stream->consume();
   }
@@ -168,7 +154,6 @@ void CallServer::on_end(portal::StreamId id) {
       return;  // it has asked and waits for the answer
     case Stream::State::kCall:
     case Stream::State::kView:
-    case Stream::State::kPipe:
       link_.mux()->finish(id);
       return forget(stream);
     case Stream::State::kEnding:
@@ -214,31 +199,9 @@ void CallServer::open_view(const Caller& caller, std::shared_ptr<Session> sessio
   if (stream->state == Stream::State::kView) read_input(stream);
 }
 
-Result<void> CallServer::open_pipe(const Caller& caller, UniqueFd socket) {
-  const StreamPtr stream = caller.lock();
-  if (!stream || stream->state != Stream::State::kWaiting) return {};
-  const portal::StreamId id = stream->id;
-  VolumePipe::Handler handler;
-  handler.room = [this, id] { return link_.mux() != nullptr ? link_.mux()->writable(id) : 0; };
-  handler.send = [this, id](std::span<const std::byte> data) { link_.mux()->send(id, data); };
-  handler.consume = [this, id](std::size_t count) {
-    if (link_.mux() != nullptr) link_.mux()->consume(id, count);
-  };
-  handler.on_end = [this, id] {
-    const StreamPtr ended = find(id);
-    if (!ended) return;
-    link_.mux()->finish(id);
-    forget(ended);
-  };
-  stream->pipe = std::make_unique<VolumePipe>(loop_, std::move(socket), std::move(handler));
-  stream->state = Stream::State::kPipe;
-  return stream->pipe->start();
-}
-
 void CallServer::pump(const StreamPtr& stream) {
   portal::Mux* mux = link_.mux();
   if (mux == nullptr) return;
-  if (stream->state == Stream::State::kPipe) return stream->pipe->on_writable();
   do {
     if (!stream->out.empty()) {
       const auto rest = std::as_bytes(std::span(stream->out)).subspan(stream->out_sent);

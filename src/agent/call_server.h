@@ -1,10 +1,9 @@
 // The agent's side of every portal stream: reads the Call, sends the Reply, and for exec and attach is the view of a session.
 //
-// A stream is in one of five states:
+// A stream is in one of four states:
 //   call      its Call is incomplete
 //   waiting   the Call was handed to on_call; whoever got it answers later, through the Caller
 //   view      SessionInput comes in, SessionOutput goes out
-//   pipe      bytes of a volume's client and server go through (volume_pipe.h)
 //   ending    what is queued is sent, then our end is closed
 // Everything it holds is bounded: input by the stream's window (bytes are consumed when the session takes them), output by one
 // message made at a time, only when the mux can take some of it. When the host closes or resets the stream the view is gone and
@@ -20,7 +19,6 @@
 #include "agent.pb.h"
 #include "agent/link.h"
 #include "agent/session.h"
-#include "agent/volume_pipe.h"
 #include "portal/message_codec.h"
 
 namespace boxlite::agent {
@@ -40,19 +38,13 @@ class CallServer {
   /// Answers Started and makes the stream a view of the session from `position` on.
   void open_view(const Caller& caller, std::shared_ptr<Session> session, Reader position, bool no_stdin);
 
-  /// Makes the stream the connection of a volume's client, at the other end of `socket`. There is no reply.
-  Result<void> open_pipe(const Caller& caller, UniqueFd socket);
-
   /// For Session::Handler.
   void session_progressed(Session& session);
   void session_took_input(Session& session);
 
   void flush() { link_.flush(); }
   void drain(std::chrono::milliseconds timeout) { link_.drain(timeout); }
-  /// None but those of volumes.
-  bool no_streams() const;
-  /// No volume has a client any more: what was written to them has been sent.
-  bool no_pipes() const;
+  bool no_streams() const { return streams_.empty(); }
   /// Every stream that has asked something has been answered to its end, and all of it has left.
   bool all_sent() const;
 
@@ -68,7 +60,6 @@ class CallServer {
   void pump(const StreamPtr& stream);
   bool next_output(Stream& stream);
 
-  EventLoop& loop_;
   std::function<void(Caller, const proto::Call&)> on_call_;
   std::map<portal::StreamId, StreamPtr> streams_;
   Link link_;

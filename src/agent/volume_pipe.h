@@ -2,7 +2,6 @@
 //
 // The kernel's end of a socket pair is the client's transport (trans=fd); this is the other end. Flow control goes through: what
 // the stream brings counts as consumed when the kernel has taken it, and the kernel is read only as far as the stream may send.
-// The agent itself never touches a volume: it would wait for itself.
 #pragma once
 
 #include <cstddef>

@@ -138,6 +138,7 @@ Result<void> Shim::launch_vm() {
   link_->begin([this] { configure(); },
                [this](const Error& error) { fail_with(error.context("the box's agent broke the protocol")); },
                [this] { on_portal_hangup(); });
+  if (!config_.box.mounts.empty()) volumes_->connect(vm_->volumes_fd());
   boot_watch_.emplace(loop_, *vm_, *link_, [this] {
     fail_with(Error(ErrorCode::kUnavailable,
                     fmt::format("its guest does not answer after {} s of CPU time{}", BootWatch::kLimitMs / 1000, last_words())));
@@ -147,8 +148,6 @@ Result<void> Shim::launch_vm() {
 
 void Shim::configure() {
   if (stop_requested_) return;
-  if (const auto connected = volumes_->connect(*link_); !connected)
-    return fail_with(connected.error().context("prepare the box"));
   auto call = configure_call(config_);
   if (!call) return fail_with(call.error().context("prepare the box"));
   volumes_->describe(*call->mutable_configure());

@@ -43,19 +43,27 @@ Result<void> Volumes::add(const Mount& mount, const vmm::VmPrograms& programs, i
   return {};
 }
 
-Result<void> Volumes::connect(AgentLink& link) {
+void Volumes::connect(int port) {
+  link_.emplace(loop_, port);
+  link_->begin([this] { open_streams(); }, [this](const Error& error) { broken(error); }, [] {});
+}
+
+void Volumes::open_streams() {
   std::uint32_t index = 0;
   for (Served& served : served_) {
     proto::Call call;
     call.mutable_serve_volume()->set_index(index++);
-    TRY_ASSIGN(std::string message, portal::encode_message(call));
-    const auto bridge = std::make_shared<Bridge>(loop_, link, served.server.take_connection(),
+    auto message = portal::encode_message(call);
+    if (!message) return broken(message.error());
+    const auto bridge = std::make_shared<Bridge>(loop_, *link_, served.server.take_connection(),
                                                  [this](Bridge* closed) { bridges_.erase(closed); });
-    TRY(bridge->begin(std::move(message)));
+    if (const auto begun = bridge->begin(std::move(*message)); !begun) return broken(begun.error());
     bridges_.emplace(bridge.get(), bridge);
   }
-  return {};
 }
+
+// The guest's own doing; it has I/O errors of it.
+void Volumes::broken(const Error& error) { log("the box's volumes: {}", error.message()); }
 
 void Volumes::describe(proto::Configure& configure) const {
   std::uint32_t index = 0;

@@ -1,9 +1,11 @@
 // The volumes of a running box: a server for each (vmm/volume_server.h), and its connection bridged, unread, to a stream on which
-// the guest's 9P client speaks to it.
+// the guest's 9P client speaks to it. The streams have a link of their own (agent/volume_pump.h says why).
 #pragma once
 
 #include <list>
+#include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "agent.pb.h"
@@ -24,11 +26,11 @@ class Volumes {
   Volumes(const Volumes&) = delete;
   Volumes& operator=(const Volumes&) = delete;
 
-  /// Ends the servers and waits for them. The link must still be there.
+  /// Ends the servers and waits for them.
   ~Volumes();
 
-  /// Opens the streams; before the box is configured.
-  Result<void> connect(AgentLink& link);
+  /// Begins the link; `port`: the VM's end of the volumes' port, non-blocking, open longer than this.
+  void connect(int port);
   /// What the guest is to mount.
   void describe(proto::Configure& configure) const;
   /// The box is configured: volumes that were populated are whole.
@@ -45,11 +47,14 @@ class Volumes {
     Watch watch;
   };
   Volumes(EventLoop& loop, const HomePaths& paths) : loop_(loop), paths_(paths) {}
+  void open_streams();
+  void broken(const Error& error);
   Result<void> add(const Mount& mount, const vmm::VmPrograms& programs, int lock_fd);
 
   EventLoop& loop_;
   const HomePaths& paths_;
   std::list<Served> served_;  // the index of a volume is its place here
+  std::optional<AgentLink> link_;
   std::map<Bridge*, std::shared_ptr<Bridge>> bridges_;
 };
 

@@ -49,9 +49,13 @@ std::vector<std::string> qemu_command(const VmConfig& config, const std::string&
 
   argv.insert(argv.end(), {"-chardev", fmt::format("socket,id=qmp,fd={}", fds.qmp), "-mon", "chardev=qmp,mode=control"});
   argv.insert(argv.end(), {"-chardev", fmt::format("socket,id=console,fd={}", fds.console), "-serial", "chardev:console"});
-  argv.insert(argv.end(), {"-device", "virtio-serial-device,max_ports=2"});
+  argv.insert(argv.end(), {"-device", "virtio-serial-device,max_ports=3"});
   argv.insert(argv.end(), {"-chardev", fmt::format("socket,id=portal,fd={}", fds.portal)});
   argv.insert(argv.end(), {"-device", "virtserialport,chardev=portal,name=boxlite.portal"});
+  if (fds.volumes >= 0) {
+    argv.insert(argv.end(), {"-chardev", fmt::format("socket,id=volumes,fd={}", fds.volumes)});
+    argv.insert(argv.end(), {"-device", "virtserialport,chardev=volumes,name=boxlite.volumes"});
+  }
   argv.insert(argv.end(), {"-device", "virtio-rng-device"});
   if (fds.base_image >= 0) add_disk(argv, fds);
   return argv;

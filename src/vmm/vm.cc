@@ -78,6 +78,7 @@ Result<VmPrograms> find_vm_programs(const std::string& vm_init) {
 Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm_lock_fd) {
   TRY_ASSIGN(sys::SocketPair portal, channel());
   TRY_ASSIGN(sys::SocketPair console, channel());
+  TRY_ASSIGN(sys::SocketPair volumes, channel());
   TRY_ASSIGN(sys::SocketPair qmp, channel());
   TRY_ASSIGN(sys::Pipe lifeline, sys::pipe());
   TRY_ASSIGN(sys::Pipe complaints, sys::pipe());
@@ -95,7 +96,8 @@ Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm
                                .console = console.b.get(),
                                .qmp = qmp.b.get(),
                                .base_image = base_image.get(),
-                               .overlay = overlay.get()};
+                               .overlay = overlay.get(),
+                               .volumes = volumes.b.get()};
   JailPlan plan = jail_plan(config, programs);
   plan.lifeline_fd = lifeline.read_end.get();
   plan.launcher_fd = launcher.get();
@@ -106,8 +108,8 @@ Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm
   spec.argv = jail_command(plan, config, programs, qemu_command(config, programs.qemu, fds));
   spec.stdout_fd = complaints.write_end.get();
   spec.stderr_fd = complaints.write_end.get();
-  for (const int fd :
-       {fds.portal, fds.console, fds.qmp, fds.base_image, fds.overlay, plan.lifeline_fd, plan.launcher_fd, plan.lock_fd}) {
+  for (const int fd : {fds.portal, fds.volumes, fds.console, fds.qmp, fds.base_image, fds.overlay, plan.lifeline_fd,
+                       plan.launcher_fd, plan.lock_fd}) {
     if (fd >= 0) spec.inherit.push_back(fd);
   }
   auto child = ChildProcess::spawn(spec);
@@ -115,6 +117,7 @@ Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm
 
   Vm vm;
   vm.portal_ = std::move(portal.a);
+  vm.volumes_ = std::move(volumes.a);
   vm.console_ = std::move(console.a);
   vm.qmp_ = std::move(qmp.a);
   vm.stderr_ = std::move(complaints.read_end);

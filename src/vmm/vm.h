@@ -45,6 +45,7 @@ class Vm {
 
   /// Our ends; non-blocking; end-of-file when QEMU is gone.
   int portal_fd() const { return portal_.get(); }    // virtio-serial port "boxlite.portal"
+  int volumes_fd() const { return volumes_.get(); }  // virtio-serial port "boxlite.volumes"
   int console_fd() const { return console_.get(); }  // the guest's ttyS0
   int qmp_fd() const { return qmp_.get(); }          // qmp.h
   int stderr_fd() const { return stderr_.get(); }    // what QEMU and bwrap complain about
@@ -63,6 +64,7 @@ class Vm {
  private:
   Vm() = default;
   UniqueFd portal_;
+  UniqueFd volumes_;
   UniqueFd console_;
   UniqueFd qmp_;
   UniqueFd stderr_;

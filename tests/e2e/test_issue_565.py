@@ -23,7 +23,7 @@ def opened_ports(before):
 def test_a_box_is_found_again_by_every_later_command_and_removed_without_a_trace(boxlite, registry):
     ports_before = proc.listeners()
     boxlite.ok("pull", registry.demo)
-    assert boxlite.census() == Census(0, 0, 0, 0, 0, 0, 0, 0, 0)
+    assert boxlite.census() == Census(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
     boxlite.ok("run", "-d", "--name", "a", registry.demo, "sleep", "infinity")
     shim = boxlite.shim("a")
