@@ -21,7 +21,7 @@ struct BoxConfig {
   std::string user;
   std::string stop_signal;
   std::map<std::string, std::string> labels;
-  std::vector<Mount> mounts;  // by target
+  std::vector<Mount> mounts = {};  // by target
 };
 
 Json to_json(const BoxConfig& config);

@@ -9,9 +9,11 @@
 //
 // PID 1 of its PID namespace. The volume is /volume.
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,6 +34,15 @@ int complain(const char* what) {
   return kFailed;
 }
 
+// What bwrap has left is for this process alone.
+bool give_up_inheritance() {
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct sets[2] = {};
+  if (::syscall(SYS_capget, &header, sets) < 0) return false;
+  sets[0].inheritable = sets[1].inheritable = 0;
+  return ::syscall(SYS_capset, &header, sets) == 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -41,6 +52,7 @@ int main(int argc, char** argv) {
   const int launcher = std::atoi(argv[2]);    // NOLINT(cert-err34-c)
   const bool mapped = std::strcmp(argv[4], "mapped") == 0;
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return complain("parent-death signal");
+  if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 || !give_up_inheritance()) return complain("capabilities");
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return complain("no_new_privs");
   ::umask(0);
   rlimit files = {};
