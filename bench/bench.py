@@ -3,7 +3,7 @@
 machine slows both. Ours and the peer's runs alternate; medians are compared.
 
     make bench                       all of it, with a release build; about ten minutes
-    bench/bench.py cold exec …       only these: cold, exec, files, ls, memory, pull, jobs
+    bench/bench.py cold exec …       only these: cold, exec, files, volumes, ls, memory, pull, jobs
 
 Prints a table and writes docs/results/<date>-bench.json. Needs root, for podman and for /proc/<pid>/smaps_rollup.
 """
@@ -125,6 +125,21 @@ class Bench:
         self.report("`cp` of 200 MB out of a box ÷ `exec tar | tar`", ours, peer, "s", 1.0)
         self.boxlite.ok("rm", "-f", "idle")
 
+    def volumes(self):
+        """The same commands on a directory of the host and on the box's disk, in one box. Reported; there is no limit."""
+        folder = f"{self.directory}/volume"
+        os.mkdir(folder)
+        self.boxlite.ok("run", "-d", "--privileged", "--name", "idle", "-v", f"{folder}:/volume", self.demo, "sleep", "infinity")
+        self.boxlite.ok("exec", "idle", "sh", "-c", "mkdir /disk; for d in /volume /disk; do i=0; while [ $i -lt 2000 ]; do : >$d/$i; i=$((i+1)); done; done")
+        for what, command in (("write of 64 MB", "dd if=/dev/zero of={}/data bs=1M count=64 conv=fsync"),
+                              ("read of 64 MB", "echo 3 >/proc/sys/vm/drop_caches; dd if={}/data of=/dev/null bs=1M"),
+                              ("`ls -l` of 2000 files", "echo 3 >/proc/sys/vm/drop_caches; ls -l {} | wc -l")):
+            def run(place):
+                self.boxlite.ok("exec", "idle", "sh", "-c", command.format(place), timeout=600)
+            ours, peer = alternate(lambda: run("/volume"), lambda: run("/disk"), 5)
+            self.report(f"volume: {what} ÷ on the box's disk", ours, peer, "s")
+        self.boxlite.ok("rm", "-f", "idle")
+
     def pull(self):
         tar = f"{self.directory}/buildd.tar"
         subprocess.run(["mmdebstrap", "--variant=buildd", "--quiet", "bookworm", tar], check=True)
@@ -188,7 +203,7 @@ def settled(read):
 
 
 def main():
-    wanted = sys.argv[1:] or ["cold", "exec", "files", "ls", "memory", "pull", "jobs"]
+    wanted = sys.argv[1:] or ["cold", "exec", "files", "volumes", "ls", "memory", "pull", "jobs"]
     print(f"{'':<66} {'boxlite':>10} {'peer':>10} {'':<4} {'ratio':>7}")
     with tempfile.TemporaryDirectory(prefix="boxlite-bench-") as directory:
         bench = Bench(directory)

@@ -44,7 +44,7 @@ Result<int> verb_list_volumes(Invocation& invocation) {
   if (!operands) return 0;
   if (!operands->empty()) return flags.usage_error(fmt::format("volume ls takes no operand, got {}", operands->front()));
   TRY(require_json(format));
-  TRY_ASSIGN(const Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
   TRY_ASSIGN(const std::vector<VolumeInfo> volumes, runtime.volumes());
   if (format) {
     Json rows = Json::array();
@@ -70,7 +70,7 @@ Result<int> for_each_volume(Invocation& invocation, const FlagSet& flags, const 
                             const std::function<Result<void>(Runtime&, const std::string&)>& action) {
   if (names.empty()) return flags.usage_error("no VOLUME was given");
   if (std::ranges::find(names, "") != names.end()) return flags.usage_error("a VOLUME is empty");
-  TRY_ASSIGN(Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(Runtime runtime, open_existing(invocation));
   int status = 0;
   for (const std::string& name : names) {
     if (const auto done = action(runtime, name); !done) {
@@ -128,7 +128,7 @@ Result<int> verb_prune_volumes(Invocation& invocation) {
       return 0;
     }
   }
-  TRY_ASSIGN(Runtime runtime, open_runtime(invocation));
+  TRY_ASSIGN(Runtime runtime, open_existing(invocation));
   TRY_ASSIGN(const VolumeRemoval removal, runtime.prune_volumes(all));
   if (!removal.names.empty()) TRY(print("Deleted Volumes:\n"));
   for (const std::string& name : removal.names) TRY(print(name + "\n"));

@@ -24,6 +24,7 @@ constexpr std::uint32_t kNoFid = ~std::uint32_t{0};
 constexpr std::uint32_t kMagic = 0x01021997;  // V9FS_MAGIC
 constexpr std::size_t kMaxWalk = 16;
 constexpr std::size_t kMaxAttribute = 64 * 1024;  // XATTR_SIZE_MAX
+constexpr std::ptrdiff_t kMaxAttributes = 256;
 constexpr std::uint64_t kBasicStats = 0x7ff;
 
 // Tsetattr's "valid".
@@ -576,12 +577,18 @@ int Server::set_attributes(Reader& in, Writer&) {
   return failed(::utimensat(node.directory(), node.name.c_str(), times.data(), AT_SYMLINK_NOFOLLOW));
 }
 
+// Each may hold 64 KiB.
+bool Server::too_many_attributes() const {
+  return std::ranges::count_if(fids_, [](const auto& entry) { return entry.second.attribute.has_value(); }) >= kMaxAttributes;
+}
+
 int Server::walk_attribute(Reader& in, Writer& out) {
   const Fid* fid = find(in.u32());
   const std::uint32_t id = in.u32();
   const std::string name = in.text();
   if (!in.ok() || fid == nullptr) return EBADF;
   if (!name.empty() && !is_attribute(name)) return EOPNOTSUPP;
+  if (too_many_attributes()) return EMFILE;
   const Node& node = *fid->node;
   if (::fchdir(node.directory()) < 0) return errno;
   Fid::Attribute attribute = {.name = name, .value = std::string(kMaxAttribute, '\0')};
@@ -590,6 +597,7 @@ int Server::walk_attribute(Reader& in, Writer& out) {
                                     : ::lgetxattr(node.name.c_str(), name.c_str(), value.data(), value.size());
   if (size < 0) return errno;
   value.resize(static_cast<std::size_t>(size));
+  value.shrink_to_fit();
   if (name.empty()) {
     std::string shown;
     for (std::size_t at = 0; at < value.size();) {
@@ -610,6 +618,7 @@ int Server::create_attribute(Reader& in, Writer&) {
   const std::uint32_t flags = in.u32();
   if (!in.ok() || fid == nullptr || fid->open || fid->attribute) return EBADF;
   if (!is_attribute(name)) return EOPNOTSUPP;
+  if (too_many_attributes()) return EMFILE;
   if (size > kMaxAttribute) return E2BIG;
   fid->attribute = {.name = std::move(name),
                     .size = static_cast<std::size_t>(size),

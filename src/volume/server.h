@@ -87,6 +87,7 @@ class Server {
   int set_mark(const Node& node, int open_fd, const Attributes& wanted, bool directory) const;
   int set_owner(const Node& node, int open_fd, const struct stat& st, const Attributes& wanted, bool new_file) const;
   int set_mode(const Node& node, int open_fd, const struct stat& st, const Attributes& wanted) const;
+  bool too_many_attributes() const;
   int set_size(const Fid& fid, std::uint64_t size) const;
 
   NodePtr root_;
