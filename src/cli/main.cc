@@ -67,7 +67,7 @@ constexpr std::array kVerbs = {
 };
 
 // Docker's commands that are not here: they are meant as they are, whatever they resemble.
-constexpr std::array<std::string_view, 29> kDockersOwn = {
+constexpr std::array<std::string_view, 28> kDockersOwn = {
     "build",  "builder", "buildx",   "commit",  "compose", "config", "container", "context", "diff", "events",
     "export", "history", "manifest", "network", "node",    "pause",  "plugin",    "port",    "push", "search",
     "secret", "service", "stack",    "swarm",   "system",  "trust",  "unpause",   "update"};
