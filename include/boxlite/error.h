@@ -55,6 +55,9 @@ class Error {
   Error context(std::string_view outer) const&;
   Error context(std::string_view outer) &&;
 
+  /// The same error with "; next_step" put behind the message.
+  Error advice(std::string_view next_step) const;
+
  private:
   ErrorCode code_;
   std::string message_;

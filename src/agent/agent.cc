@@ -289,7 +289,8 @@ Result<Agent::SessionPtr> Agent::find_session(const std::string& id) const {
     if (++count <= kMaxNamedSessions) running += (running.empty() ? "; these run: " : ", ") + session->id();
   }
   if (count > kMaxNamedSessions) running += ", …";
-  return fail(ErrorCode::kNotFound, "the box has no session \"{}\"{}", id.substr(0, 64), running);
+  return fail(ErrorCode::kNotFound, "it has no session \"{}\"{}", id.substr(0, 64),
+              count == 0 ? "; no command of exec runs in it" : running);
 }
 
 Result<void> Agent::signal_all(const Session& session, int signal) {

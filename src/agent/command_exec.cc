@@ -51,20 +51,22 @@ Result<void> own_stdio(uid_t uid) {
 
 Result<void> enter_working_dir(const std::string& path) {
   if (::chdir(path.c_str()) < 0) {
-    if (errno != ENOENT) return fail(ErrorCode::kInvalidArgument, "working directory {}: {}", path, std::strerror(errno));
+    if (errno != ENOENT)
+      return fail(ErrorCode::kInvalidArgument, "working directory {}: {}; choose another with -w", path, std::strerror(errno));
     for (std::size_t at = 1; at <= path.size(); ++at) {
       if (at < path.size() && path[at] != '/') continue;
       if (::mkdir(path.substr(0, at).c_str(), 0755) < 0 && errno != EEXIST) {
-        return fail(ErrorCode::kInvalidArgument, "make the working directory {}: {}", path, std::strerror(errno));
+        return fail(ErrorCode::kInvalidArgument, "make the working directory {}: {}; choose another with -w", path,
+                    std::strerror(errno));
       }
     }
     if (::chdir(path.c_str()) < 0)
-      return fail(ErrorCode::kInvalidArgument, "working directory {}: {}", path, std::strerror(errno));
+      return fail(ErrorCode::kInvalidArgument, "working directory {}: {}; choose another with -w", path, std::strerror(errno));
   }
   // A magic link (/proc/self/fd/N) could lead out of the root: the kernel then calls the place "(unreachable)".
   char here[PATH_MAX];
   if (::syscall(SYS_getcwd, here, sizeof here) < 0 || here[0] != '/') {
-    return fail(ErrorCode::kInvalidArgument, "working directory {} is outside of the container", path);
+    return fail(ErrorCode::kInvalidArgument, "working directory {} is outside of the container; choose another with -w", path);
   }
   return {};
 }

@@ -111,4 +111,10 @@ Error Error::context(std::string_view outer) && {
   return std::move(*this);
 }
 
+Error Error::advice(std::string_view next_step) const {
+  Error copy = *this;
+  copy.message_ += fmt::format("; {}", next_step);
+  return copy;
+}
+
 }  // namespace boxlite

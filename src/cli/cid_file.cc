@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "base/sys.h"
+#include "cli/user_path.h"
 
 namespace boxlite::cli {
 
@@ -11,7 +12,7 @@ Result<CidFile> CidFile::create(const std::optional<std::string>& path) {
   auto fd = sys::open(*path, O_WRONLY | O_CREAT | O_EXCL, 0644);
   if (fd) return CidFile(*path, std::move(*fd));
   if (fd.error().code() != ErrorCode::kAlreadyExists)
-    return std::unexpected(std::move(fd).error().context(fmt::format("--cidfile {}", *path)));
+    return std::unexpected(check_path(fd.error().context(fmt::format("--cidfile {}", *path))));
   return fail(ErrorCode::kAlreadyExists, "--cidfile {}: the file exists; remove it if the box it names is not needed", *path);
 }
 

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/file.h"
+#include "cli/user_path.h"
 #include "cli/values.h"
 
 namespace boxlite::cli {
@@ -23,7 +24,7 @@ std::string_view take_line(std::string_view& text) {
 }
 
 Result<void> read_env_file(const std::string& path, std::vector<std::string>& environment) {
-  TRY_ASSIGN(const std::string content, read_file(path, kMaxFile));
+  TRY_ASSIGN(const std::string content, check_path(read_file(path, kMaxFile)));
   std::string_view text = content;
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   for (int number = 1; !text.empty(); ++number) {

@@ -6,6 +6,7 @@
 #include "cli/flag_set.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
+#include "cli/user_path.h"
 
 namespace boxlite::cli {
 
@@ -25,7 +26,7 @@ Result<int> verb_import(Invocation& invocation) {
 
   UniqueFd file;
   if (!from_stdin) {
-    TRY_ASSIGN(file, sys::open(source, O_RDONLY));
+    TRY_ASSIGN(file, check_path(sys::open(source, O_RDONLY)));
   }
   TRY_ASSIGN(Runtime runtime, open_runtime(invocation));
   TRY_ASSIGN(const ImageInfo image, runtime.import_root(from_stdin ? STDIN_FILENO : file.get(),

@@ -8,6 +8,7 @@
 #include "cli/image_name.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
+#include "cli/user_path.h"
 
 namespace boxlite::cli {
 
@@ -25,7 +26,7 @@ Result<int> verb_load(Invocation& invocation) {
 
   UniqueFd file;
   if (input) {
-    TRY_ASSIGN(file, sys::open(*input, O_RDONLY));
+    TRY_ASSIGN(file, check_path(sys::open(*input, O_RDONLY)));
   }
   TRY_ASSIGN(Runtime runtime, open_runtime(invocation));
   TRY_ASSIGN(const std::vector<ImageInfo> images,

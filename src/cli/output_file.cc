@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "cli/user_path.h"
 
 namespace boxlite::cli {
 namespace {
@@ -19,7 +20,7 @@ std::string beside(const std::string& path) {
 
 Result<OutputFile> OutputFile::create(const std::string& path) {
   if (const auto st = sys::stat(path); st && !S_ISREG(st->st_mode)) {
-    TRY_ASSIGN(UniqueFd fd, sys::open(path, O_WRONLY));
+    TRY_ASSIGN(UniqueFd fd, check_path(sys::open(path, O_WRONLY)));
     return OutputFile(path, "", std::move(fd));
   }
   // A file without a name goes with its process, however that ends; not every file system has such.
@@ -28,7 +29,7 @@ Result<OutputFile> OutputFile::create(const std::string& path) {
   if (auto unnamed = sys::open(parent, O_TMPFILE | O_WRONLY, 0666)) return OutputFile(path, beside(path), std::move(*unnamed));
   std::string temporary = beside(path);
   auto fd = sys::open(temporary, O_WRONLY | O_CREAT | O_EXCL, 0666);
-  if (!fd) return std::unexpected(Error::from_errno(fd.error().error_number(), "write " + path));
+  if (!fd) return std::unexpected(check_path(Error::from_errno(fd.error().error_number(), "write " + path)));
   return OutputFile(path, std::move(temporary), std::move(*fd));
 }
 

@@ -44,7 +44,7 @@ class Walk {
     const std::string temporary = job_directory + "/incoming";
     TRY_ASSIGN(out_, sys::open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
     auto root = sys::open(path_, O_RDONLY | O_DIRECTORY);
-    if (!root) return std::unexpected(root.error().context("--rootfs"));
+    if (!root) return std::unexpected(root.error().context("--rootfs").advice("name a directory that holds a root file system"));
     TRY_ASSIGN(root_, sys::fstat(root->get()));
     TRY_ASSIGN(home_status_, sys::stat(home_));
     writer_.reset(archive_write_new());

@@ -213,8 +213,8 @@ Result<ConfigDocument> PullJob::fetch_config(Source& source, const Descriptor& d
   if (!bytes) return std::unexpected(bytes.error());
   TRY_ASSIGN(ConfigDocument config, parse_image_config(*bytes, name_));
   if (config.platform.os != platform_.os || config.platform.architecture != platform_.architecture) {
-    return fail(ErrorCode::kNotFound, "{} has no variant for {}; it has: {}", name_, to_string(platform_),
-                to_string(config.platform));
+    return fail(ErrorCode::kNotFound, "{} has no variant for {}; choose one with --platform, it has: {}", name_,
+                to_string(platform_), to_string(config.platform));
   }
   return config;
 }

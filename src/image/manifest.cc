@@ -166,7 +166,7 @@ Result<Descriptor> select_platform(const Index& index, const Platform& platform,
     if (matches(*descriptor.platform, platform)) return descriptor;
     offered += (offered.empty() ? "" : ", ") + to_string(*descriptor.platform);
   }
-  return fail(ErrorCode::kNotFound, "{} has no variant for {}; it has: {}", what, to_string(platform),
+  return fail(ErrorCode::kNotFound, "{} has no variant for {}; choose one with --platform, it has: {}", what, to_string(platform),
               offered.empty() ? "none" : offered);
 }
 

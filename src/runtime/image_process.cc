@@ -60,8 +60,7 @@ Result<std::optional<std::vector<ImageInfo>>> take_event(const std::string& line
 
 // Content that is not what it says cannot be mended here, whatever the job was.
 Error with_next_step(Error error) {
-  if (error.code() != ErrorCode::kCorrupt) return error;
-  return Error(error.code(), error.message() + "; it is damaged where it comes from: make it, or push it there, anew");
+  return error.code() == ErrorCode::kCorrupt ? error.advice("it has to be made anew where it comes from") : error;
 }
 
 }  // namespace

@@ -100,6 +100,27 @@ def test_a_user_that_the_image_does_not_have(boxlite, shared, demo, user, file):
     shared.refused("exec", "-u", user, "box", "true", mentions=["box box", *wanted])
 
 
+@pytest.mark.parametrize("command", [["run", "--env-file", "FILE", "alpine"], ["run", "--cidfile", "FILE", "alpine"], ["load", "-i", "FILE"],
+                                     ["import", "FILE", "root:1"]], ids=str)
+def test_a_file_that_is_not_there(boxlite, command):
+    path = f"{boxlite.directory}/no/such"
+    boxlite.refused(*[path if word == "FILE" else word for word in command], mentions=[path, "check the path"])
+    assert_home_is_clean(boxlite)
+
+
+def test_a_place_for_an_archive_or_a_root_that_is_not_there(boxlite, demo):
+    boxlite.ok("pull", demo)
+    boxlite.refused("save", "-o", f"{boxlite.directory}/no/such", demo, mentions=[f"{boxlite.directory}/no/such", "check the path"])
+    boxlite.refused("run", "--rm", "--rootfs", f"{boxlite.directory}/no", "true", mentions=[f"{boxlite.directory}/no", "name a directory"])
+    boxlite.assert_nothing_left()
+
+
+def test_a_working_directory_that_cannot_be_one(boxlite, shared, demo):
+    boxlite.refused("run", "--rm", "--name", "a", "-w", "/etc/passwd", demo, "true", mentions=["box a", "/etc/passwd", "another with -w"])
+    boxlite.assert_nothing_left()
+    shared.refused("exec", "-w", "/etc/passwd", "box", "true", mentions=["box box", "/etc/passwd", "another with -w"])
+
+
 def test_kvm_where_it_does_not_work_is_refused_with_the_reason(boxlite, demo):
     host = json.loads(boxlite.ok("info", "--format", "json"))
     command = ["--accel", "kvm", "run", "--rm", demo, "true"]
@@ -208,7 +229,7 @@ def test_a_damaged_blob_in_a_real_registry(boxlite, spoiled):
 
 def test_a_layer_that_is_no_archive(boxlite, images):
     layout = oci.write_layout(f"{images}/garbage", [b"this is no tar archive" * 100], oci.DEMO_CONFIG)
-    boxlite.refused("pull", "-q", f"oci:{layout}", mentions="garbage")
+    boxlite.refused("pull", "-q", f"oci:{layout}", mentions=["garbage", "made anew"])
     assert_home_is_clean(boxlite)
 
 
@@ -219,7 +240,7 @@ def test_an_image_for_another_processor(boxlite, images, demo):
     index["manifests"][0]["platform"]["architecture"] = "arm64"
     with open(f"{layout}/index.json", "w") as file:
         json.dump(index, file)
-    boxlite.refused("pull", f"oci:{layout}", mentions=["amd64"])
+    boxlite.refused("pull", f"oci:{layout}", mentions=["amd64", "--platform", "it has: linux/arm64"])
     assert_home_is_clean(boxlite)
 
 
@@ -296,6 +317,6 @@ def test_a_disk_that_fills_up_during_a_pull(boxlite, images, size):
 
 def test_flags_and_verbs_that_do_not_exist_are_refused_by_name(boxlite, demo):
     boxlite.refused("run", "--network", "none", demo, "true", mentions="--network")
-    boxlite.refused("run", "-v", "/tmp:/tmp", demo, "true", mentions="-v")
+    boxlite.refused("run", "-p", "80:80", demo, "true", mentions="-p")
     boxlite.refused("frobnicate", mentions="frobnicate")
     boxlite.assert_nothing_left()
