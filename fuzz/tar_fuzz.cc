@@ -1,8 +1,8 @@
 // The reader of `cp`'s tar streams, whose bytes come from a box or from a user's file.
 //
 // With the first byte odd, every block gets a right checksum, behind which else hardly any input would come. The stream is read
-// twice, at once and in small portions: both must see the same entries and contents, within the bounds that tar_reader.h promises;
-// and what was read as an entry must be read again from what tar_header.h writes for it.
+// twice, at once and in small portions: both must see the same entries and contents, within the bounds that tar_reader.h
+// promises; and what was read as an entry must be read again from what tar_header.h writes for it.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
