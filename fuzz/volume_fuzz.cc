@@ -167,6 +167,7 @@ struct Tree {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace boxlite::volume;
+  static const int home = ::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
   FuzzedDataProvider input(data, size);
   const Tree tree;
   Server server(boxlite::UniqueFd(::open((tree.path + "/volume").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)),
@@ -177,10 +178,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::string attach;
   for (const std::uint32_t number : {0U, ~0U}) put(attach, number);
   put_text(attach, "");
-  put_text(attach, "");
+  put_text(attach, "0:0");
   put(attach, std::uint32_t{0});
   check(server.handle(message_of(static_cast<std::uint8_t>(Message::kTversion), version)).has_value());
-  check(server.handle(message_of(static_cast<std::uint8_t>(Message::kTattach), attach)).has_value());
+  const auto attached = server.handle(message_of(static_cast<std::uint8_t>(Message::kTattach), attach));
+  check(attached && attached->at(sizeof(std::uint32_t)) == static_cast<char>(Message::kTattach) + 1);
   while (input.remaining_bytes() > 0) {
     const std::string message = next_message(input);
     if (message.size() > server.max_message()) continue;  // serve() does not hand it on
@@ -193,5 +195,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check(reply->find(kCanary) == std::string::npos);
   }
   tree.check_outside();
+  check(::fchdir(home) == 0);  // which the server changes
   return 0;
 }
