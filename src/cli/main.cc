@@ -7,8 +7,8 @@
 #include <array>
 
 #include "cli/did_you_mean.h"
-#include "cli/flag_set.h"
 #include "cli/output.h"
+#include "cli/verb_group.h"
 
 namespace boxlite::cli {
 namespace {
@@ -24,12 +24,6 @@ Result<int> verb_version(Invocation& invocation) {
   TRY(format ? print_json(Json{{"version", BOXLITE_VERSION}}) : print("boxlite " BOXLITE_VERSION "\n"));
   return 0;
 }
-
-struct Verb {
-  std::string_view name;
-  Result<int> (*run)(Invocation&);
-  std::string_view summary;  // "": an alias, not in the help
-};
 
 constexpr std::array kVerbs = {
     Verb{"run", verb_run, "Create a box from an image and run a command in it"},
@@ -72,14 +66,6 @@ constexpr std::array<std::string_view, 28> kDockersOwn = {
     "export", "history", "manifest", "network", "node",    "pause",  "plugin",    "port",    "push", "search",
     "secret", "service", "stack",    "swarm",   "system",  "trust",  "unpause",   "update"};
 
-std::string verbs_help() {
-  std::string text = "Commands:\n";
-  for (const Verb& verb : kVerbs) {
-    if (!verb.summary.empty()) text += fmt::format("  {:<10}{}\n", verb.name, verb.summary);
-  }
-  return text + "\nboxlite COMMAND --help tells more.";
-}
-
 Result<int> run_verb(const std::string& name, Invocation& invocation) {
   const auto* verb = std::ranges::find(kVerbs, name, &Verb::name);
   if (verb != kVerbs.end()) return verb->run(invocation);
@@ -107,7 +93,7 @@ Result<int> run_command_line(const std::vector<std::string>& arguments) {
   FlagSet flags(invocation, "", "[OPTIONS] COMMAND [ARG...]", "Run container images, each in a small virtual machine of its own");
   bool version = false;
   flags.flag("-v,--version", version, "Print the version");
-  flags.footer(verbs_help());
+  flags.footer(verbs_help("boxlite", kVerbs));
   TRY_ASSIGN(const auto operands, flags.parse(spell_out_help(arguments), Operands::kEndFlags));
   if (!operands) return 0;
   if (version) return verb_version(invocation);

@@ -4,9 +4,9 @@
 #include <iostream>
 
 #include "cli/box_json.h"
-#include "cli/flag_set.h"
 #include "cli/format.h"
 #include "cli/output.h"
+#include "cli/verb_group.h"
 
 namespace boxlite::cli {
 namespace {
@@ -137,45 +137,20 @@ Result<int> verb_prune_volumes(Invocation& invocation) {
   return 0;
 }
 
-struct VolumeVerb {
-  std::string_view name;
-  Result<int> (*run)(Invocation&);
-  std::string_view summary;  // "": an alias
-};
-
 constexpr std::array kVolumeVerbs = {
-    VolumeVerb{"create", verb_create_volume, "Make a volume"},
-    VolumeVerb{"ls", verb_list_volumes, "List volumes (also: list)"},
-    VolumeVerb{"list", verb_list_volumes, ""},
-    VolumeVerb{"inspect", verb_inspect_volume, "Print all about volumes as JSON"},
-    VolumeVerb{"rm", verb_remove_volumes, "Remove volumes (also: remove)"},
-    VolumeVerb{"remove", verb_remove_volumes, ""},
-    VolumeVerb{"prune", verb_prune_volumes, "Remove volumes that no box has"},
+    Verb{"create", verb_create_volume, "Make a volume"},
+    Verb{"ls", verb_list_volumes, "List volumes (also: list)"},
+    Verb{"list", verb_list_volumes, ""},
+    Verb{"inspect", verb_inspect_volume, "Print all about volumes as JSON"},
+    Verb{"rm", verb_remove_volumes, "Remove volumes (also: remove)"},
+    Verb{"remove", verb_remove_volumes, ""},
+    Verb{"prune", verb_prune_volumes, "Remove volumes that no box has"},
 };
-
-std::string verbs_help() {
-  std::string text = "Commands:\n";
-  for (const VolumeVerb& verb : kVolumeVerbs) {
-    if (!verb.summary.empty()) text += fmt::format("  {:<10}{}\n", verb.name, verb.summary);
-  }
-  return text + "\nboxlite volume COMMAND --help tells more.";
-}
 
 }  // namespace
 
 Result<int> verb_volume(Invocation& invocation) {
-  FlagSet flags(invocation, "volume", "COMMAND [ARG...]", "Work with volumes");
-  flags.footer(verbs_help());
-  TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kEndFlags));
-  if (!operands) return 0;
-  if (operands->empty()) return flags.usage_error("no COMMAND was given; boxlite volume --help lists them");
-  const std::string& name = operands->front();
-  const auto* const verb = std::ranges::find(kVolumeVerbs, name, &VolumeVerb::name);
-  if (verb == kVolumeVerbs.end()) {
-    return fail(ErrorCode::kInvalidArgument, "unknown command volume {}; boxlite volume --help lists the commands", name);
-  }
-  invocation.arguments.assign(operands->begin() + 1, operands->end());
-  return verb->run(invocation);
+  return run_verb_group(invocation, "volume", "Work with volumes", kVolumeVerbs);
 }
 
 }  // namespace boxlite::cli
