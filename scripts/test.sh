@@ -30,9 +30,10 @@ ended() {
 run "unit tests" ctest --test-dir build/dev --output-on-failure -j "$(nproc)"
 if [ "$(id -u)" -eq 0 ]; then
     echo "== end-to-end as root and as boxlite-test, side by side; as it goes on: build/test-*.log"
-    env -u BOXLITE_TEST_USER "$python" -m pytest tests -q -rsxX >build/test-root.log 2>&1 &
+    # A shell starts what it does not wait for deaf to Ctrl-C, which tests type.
+    env --default-signal=INT,QUIT -u BOXLITE_TEST_USER "$python" -m pytest tests -q -rsxX >build/test-root.log 2>&1 &
     root=$!
-    env BOXLITE_TEST_USER=boxlite-test "$python" -m pytest tests -q -rsxX >build/test-boxlite-test.log 2>&1 &
+    env --default-signal=INT,QUIT BOXLITE_TEST_USER=boxlite-test "$python" -m pytest tests -q -rsxX >build/test-boxlite-test.log 2>&1 &
     user=$!
     run "end-to-end as root" ended $root build/test-root.log
     run "end-to-end as boxlite-test" ended $user build/test-boxlite-test.log

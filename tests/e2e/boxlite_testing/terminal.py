@@ -52,16 +52,17 @@ class Terminal:
 
     def wait(self):
         """The exit status; the rest of the output is read meanwhile, so that the command is never held up by it."""
-        while True:
+        end = time.monotonic() + DEADLINE
+        while (left := end - time.monotonic()) > 0:
             try:
-                piece = os.read(self._fd, 65536) if select.select([self._fd], [], [], DEADLINE)[0] else b""
+                piece = os.read(self._fd, 65536) if select.select([self._fd], [], [], left)[0] else b""
             except OSError:
                 piece = b""
             if not piece:
                 break
             self.seen += piece
         try:
-            return self.child.wait(timeout=DEADLINE)
+            return self.child.wait(timeout=max(1, end - time.monotonic()))
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the command does not end: {self.seen!r}") from None
 
