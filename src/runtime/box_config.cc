@@ -193,6 +193,21 @@ std::vector<std::string> merge_env(const std::vector<std::string>& image_env, co
   return merged;
 }
 
+namespace {
+
+// What most boxes have nothing of is not written: a long list of boxes is mostly the reading of these rows.
+bool says_nothing(const Json& value) {
+  return value.is_null() || value == false || value == "" || ((value.is_array() || value.is_object()) && value.empty());
+}
+
+template <typename T>
+Result<void> restore_if_there(const Json& json, const std::string& key, T& value) {
+  if (!json.is_object() || !json.contains(key)) return {};
+  return restore(json, key, value);
+}
+
+}  // namespace
+
 Json to_json(const BoxConfig& config) {
   Json json = {{"version", kVersion},
                {"image", bytes_to_text(config.options.image)},
@@ -204,17 +219,18 @@ Json to_json(const BoxConfig& config) {
   Json& mounts = json["resolved_mounts"] = Json::array();
   for (const Mount& mount : config.mounts) mounts.push_back(to_json(mount));
   visit_options(config.options, [&json](std::string_view key, const auto& value) { json[stored_key(key)] = stored(value); });
+  for (auto it = json.begin(); it != json.end();) it = says_nothing(*it) ? json.erase(it) : std::next(it);
   return json;
 }
 
 Result<BoxConfig> box_config_from_json(const Json& json) {
   BoxConfig config;
   TRY(restore(json, "image", config.options.image));
-  TRY(restore(json, "args", config.args));
-  TRY(restore(json, "working_dir", config.working_dir));
-  TRY(restore(json, "user", config.user));
-  TRY(restore(json, "stop_signal", config.stop_signal));
-  if (json.contains("labels")) TRY(restore(json, "labels", config.labels));
+  TRY(restore_if_there(json, "args", config.args));
+  TRY(restore_if_there(json, "working_dir", config.working_dir));
+  TRY(restore_if_there(json, "user", config.user));
+  TRY(restore_if_there(json, "stop_signal", config.stop_signal));
+  TRY(restore_if_there(json, "labels", config.labels));
   if (json.contains("resolved_mounts")) {
     for (const Json& entry : json.at("resolved_mounts")) {
       TRY_ASSIGN(Mount mount, mount_from_json(entry));
@@ -223,9 +239,8 @@ Result<BoxConfig> box_config_from_json(const Json& json) {
   }
   Result<void> restored;
   visit_options(config.options, [&](std::string_view name, auto& value) {
-    const std::string key = stored_key(name);
-    // A row of an older boxlite has no word of a younger option: it has its default.
-    if (restored && json.contains(key)) restored = restore(json, key, value);
+    // Nor has a row of an older boxlite a word of a younger option: it has its default.
+    if (restored) restored = restore_if_there(json, stored_key(name), value);
   });
   if (!restored) return std::unexpected(std::move(restored).error());
   return config;
