@@ -210,7 +210,6 @@ Result<void> restore_if_there(const Json& json, const std::string& key, T& value
 
 Json to_json(const BoxConfig& config) {
   Json json = {{"version", kVersion},
-               {"image", bytes_to_text(config.options.image)},
                {"args", byte_list_to_json(config.args)},
                {"working_dir", bytes_to_text(config.working_dir)},
                {"user", bytes_to_text(config.user)},
@@ -220,6 +219,7 @@ Json to_json(const BoxConfig& config) {
   for (const Mount& mount : config.mounts) mounts.push_back(to_json(mount));
   visit_options(config.options, [&json](std::string_view key, const auto& value) { json[stored_key(key)] = stored(value); });
   for (auto it = json.begin(); it != json.end();) it = says_nothing(*it) ? json.erase(it) : std::next(it);
+  json["image"] = bytes_to_text(config.options.image);  // what every row has: one without it is damaged
   return json;
 }
 

@@ -27,7 +27,7 @@ def rows_of(text):
 def test_top_shows_dockers_columns_of_the_boxs_own_processes(boxlite, demo):
     boxlite.ok("run", "-d", "--name", "a", "-u", "app", demo, "sh", "-c", "sleep 1000 & exec sleep 2000")
     executed = boxlite.spawn("exec", "-u", "4242", "-i", "a", "cat", stdin=subprocess.PIPE)
-    wait_until(lambda: "cat" in boxlite.ok("top", "a"), "the exec runs")
+    wait_until(lambda: {"cat", "sleep 1000", "sleep 2000"} == {row[7] for row in rows_of(boxlite.ok("top", "a"))[1:]}, "all three run")
     header, *rows = rows_of(boxlite.ok("top", "a"))
     assert header == ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
     by_command = {row[7]: row for row in rows}
