@@ -1,6 +1,5 @@
 // boxlite image prune: remove images that nobody needs, and report the space.
-#include <iostream>
-
+#include "cli/confirm.h"
 #include "cli/flag_set.h"
 #include "cli/format.h"
 #include "cli/image_name.h"
@@ -18,11 +17,8 @@ Result<int> verb_image_prune(Invocation& invocation) {
   if (!operands) return 0;
   if (!operands->empty()) return flags.usage_error(fmt::format("image prune takes no operand, got {}", operands->front()));
   if (!force) {
-    TRY(print(fmt::format("WARNING! This will remove all {}.\nAre you sure you want to continue? [y/N] ",
-                          all ? "images without at least one box associated to them" : "dangling images")));
-    std::string answer;
-    std::getline(std::cin, answer);
-    if (answer != "y" && answer != "Y" && answer != "yes") {
+    TRY_ASSIGN(const bool sure, confirm_removal(all ? "images without at least one box associated to them" : "dangling images"));
+    if (!sure) {
       TRY(print("Total reclaimed space: 0B\n"));
       return 0;
     }

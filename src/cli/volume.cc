@@ -1,9 +1,9 @@
 // boxlite volume VERB: directories that outlive boxes.
 #include <algorithm>
 #include <array>
-#include <iostream>
 
 #include "cli/box_json.h"
+#include "cli/confirm.h"
 #include "cli/format.h"
 #include "cli/output.h"
 #include "cli/verb_group.h"
@@ -119,11 +119,8 @@ Result<int> verb_prune_volumes(Invocation& invocation) {
   if (!operands) return 0;
   if (!operands->empty()) return flags.usage_error(fmt::format("volume prune takes no operand, got {}", operands->front()));
   if (!force) {
-    TRY(print(fmt::format("WARNING! This will remove all {}volumes that no box has.\nAre you sure you want to continue? [y/N] ",
-                          all ? "" : "anonymous ")));
-    std::string answer;
-    std::getline(std::cin, answer);
-    if (answer != "y" && answer != "Y" && answer != "yes") {
+    TRY_ASSIGN(const bool sure, confirm_removal(all ? "volumes that no box has" : "anonymous volumes that no box has"));
+    if (!sure) {
       TRY(print("Total reclaimed space: 0B\n"));
       return 0;
     }

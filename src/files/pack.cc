@@ -82,7 +82,7 @@ class Packer {
  private:
   Result<void> add_file(UniqueFd file, const std::string& path);
   Result<void> write_content(int file, std::uint64_t size, const std::string& path);
-  Result<std::uint64_t> send_content(int file, std::uint64_t size);
+  Result<std::uint64_t> send_content(int file, std::uint64_t size, const std::string& path);
   Result<std::span<char>> room(std::uint64_t wanted);
   Result<void> write(std::string_view data);
   Result<void> flush();
@@ -120,7 +120,7 @@ Result<void> Packer::write(std::string_view data) {
 }
 
 // Returns how much of it went from the file to the descriptor within the kernel; not all file systems can.
-Result<std::uint64_t> Packer::send_content(int file, std::uint64_t size) {
+Result<std::uint64_t> Packer::send_content(int file, std::uint64_t size, const std::string& path) {
   if (sink_fd_ < 0) return 0;
   TRY(flush());
   std::uint64_t sent = 0;
@@ -129,7 +129,7 @@ Result<std::uint64_t> Packer::send_content(int file, std::uint64_t size) {
         ::sendfile(sink_fd_, file, nullptr, static_cast<std::size_t>(std::min<std::uint64_t>(size - sent, kSendAtOnce)));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && (errno == EINVAL || errno == ENOSYS)) break;
-    if (count < 0) return fail_errno("read");
+    if (count < 0) return fail_errno("send {}", path);
     if (count == 0) break;
     sent += static_cast<std::uint64_t>(count);
   }
@@ -138,7 +138,7 @@ Result<std::uint64_t> Packer::send_content(int file, std::uint64_t size) {
 
 // From the file into what is sent, without a stop on the way.
 Result<void> Packer::write_content(int file, std::uint64_t size, const std::string& path) {
-  TRY_ASSIGN(const std::uint64_t sent, send_content(file, size));
+  TRY_ASSIGN(const std::uint64_t sent, send_content(file, size, path));
   size -= sent;
   bool ended = false;
   while (size > 0) {
@@ -181,7 +181,6 @@ Result<void> Packer::add_file(UniqueFd file, const std::string& path) {
     // A small one is read before its size is told: what the kernel makes up has a size of 0 or 4096.
     std::array<char, kBuffer> content;
     TRY_ASSIGN(const std::size_t count, sys::read_full(file.get(), std::as_writable_bytes(std::span(content))));
-    if (count < entry.size) changed_ = path;
     entry.size = count;
     TRY(write(encode_tar_header(entry)));
     TRY(write({content.data(), count}));

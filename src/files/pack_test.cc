@@ -93,6 +93,8 @@ TEST_F(Pack, ALinkThatIsNamedIsFollowedWhenAskedOrWrittenAsADirectory) {
 TEST_F(Pack, WhatTheKernelMakesUpIsReadWhole) {
   const Packed file = packed("/proc/self/status");
   EXPECT_NE(file.contents.at("status").find("VmRSS"), std::string::npos);
+  // Its size is told as 4096.
+  EXPECT_FALSE(packed("/sys/kernel/mm/transparent_hugepage/enabled").contents.at("enabled").empty());
 }
 
 TEST_F(Pack, ContentsThatGoToADescriptorWithoutACopyAreTheSame) {

@@ -227,6 +227,10 @@ def test_cp_reaches_volumes(boxlite, demo, folder):
     boxlite.ok("cp", f"{folder}/greeting", "a:/data/again")
     assert read(f"{folder}/again") == "hello\n"
     assert b"hello\n" in boxlite("cp", "a:/data/again", "-").stdout
+    large = os.urandom(5 << 20)
+    with open(f"{folder}/large", "wb") as file:
+        file.write(large)
+    assert large in boxlite("cp", "a:/data/large", "-").stdout
 
 
 def test_a_read_only_root_and_a_volume_below_a_tmpfs(boxlite, demo, folder):
