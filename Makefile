@@ -2,17 +2,19 @@
 #
 #   make demo      installs the packages, builds everything, runs a box with an explanation of each step
 #   make           builds: programs land in build/bin, guest parts in build/guest
-#   make test      all tests, at most half an hour; as root it runs the end-to-end suite as root and as an ordinary user
+#   make test      all tests, about three quarters of an hour on two cores; as root it runs the end-to-end suite as root and as an ordinary user
+#   make fuzz      the fuzzers, ten minutes each; `make test` runs them for seconds
 #   make soak      what takes longer; results in docs/results
 #   make release, make install [PREFIX=DIR]   without failpoints and tests; below /usr/local
 #   make bench     the figures of the README; results in docs/results
-#   make test-asan | format | tidy | deps | clean
+#   make test-asan, make test-tsan   unit tests with AddressSanitizer and UndefinedBehaviorSanitizer; base, portal and runtime with ThreadSanitizer
+#   make format | tidy | deps | clean
 
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 PYTHON ?= /usr/bin/python3
 
-.PHONY: all build programs release install kernel deps demo test unit soak bench test-asan format tidy clean
+.PHONY: all build programs release install kernel deps demo test unit soak bench fuzz test-asan test-tsan format tidy clean
 
 all: build kernel
 
@@ -28,12 +30,15 @@ programs:
 	cmake --build --preset dev --target programs -j $(JOBS)
 
 release:
+	rm -f build/release/complete
 	cmake --preset release >/dev/null
 	cmake --build --preset release --target programs -j $(JOBS)
 	guest/kernel/build.sh build/release/guest/vmlinux
+	touch build/release/complete
 
 # Installs what `make release` has built.
 install:
+	@test -f build/release/complete || { echo "make: 'make release' has not come to its end; run it first" >&2; exit 1; }
 	cmake --install build/release --prefix $(abspath $(PREFIX)) --strip
 
 kernel:
@@ -55,13 +60,22 @@ unit: build
 soak: all
 	scripts/soak.sh
 
+fuzz:
+	scripts/fuzz.sh
+
 bench: release
 	$(PYTHON) bench/bench.py
 
+# Unit tests; what was not built for it is no test of it.
 test-asan:
 	cmake --preset asan >/dev/null
-	cmake --build --preset asan -j $(JOBS)
-	ctest --test-dir build/asan --output-on-failure -j $(JOBS)
+	cmake --build --preset asan --target unit_tests -j $(JOBS)
+	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ctest --test-dir build/asan -E NOT_BUILT --output-on-failure -j $(JOBS)
+
+test-tsan:
+	cmake --preset tsan >/dev/null
+	cmake --build --preset tsan -j $(JOBS) --target base_test failpoint_test portal_test portal_client_test records_test runtime_test runtime_process_test
+	ctest --test-dir build/tsan -E NOT_BUILT --output-on-failure -j $(JOBS)
 
 format:
 	git ls-files '*.cc' '*.h' | xargs clang-format-19 -i

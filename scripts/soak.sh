@@ -1,10 +1,14 @@
 #!/bin/sh
 # What takes too long for `make test`. Each result is one JSON file below docs/results, to be committed.
 #
-#   scripts/soak.sh [BOOTS]        tests with data of full size; 100 cold boots while busy loops load every core
+#   scripts/soak.sh        tests with data of full size; 100 starts that boot and 200 that restore while busy loops load every core;
+#                          1,000 boxes one after the other; five hours of chaos
 set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-/usr/bin/python3}
 today=$(date -u +%Y-%m-%d)
 "$python" scripts/soak_full_size.py "docs/results/$today-full-size.json"
-exec "$python" scripts/soak_cold_boot.py "${1:-100}" "docs/results/$today-cold-boot.json"
+"$python" scripts/soak_starts.py booted 100 "docs/results/$today-starts-booted.json"
+"$python" scripts/soak_starts.py restored 200 "docs/results/$today-starts-restored.json"
+"$python" scripts/soak_cycles.py 1000 "docs/results/$today-cycles.json"
+exec "$python" scripts/soak_chaos.py 5 3600 "docs/results/$today-chaos.json"

@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ElementTree
 REPOSITORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 TESTS = ["tests/e2e/test_cp.py::test_many_files_go_in_and_out", "tests/e2e/test_cp.py::test_a_large_file_goes_in_and_out_unharmed",
          "tests/e2e/test_volumes.py::test_many_files_and_a_large_one_arrive_whole",
+         "tests/e2e/test_docker_in_box.py::test_the_scenario_of_the_report_time_after_time",
          "tests/e2e/test_exec_limits.py::test_much_goes_each_way_at_once_with_the_right_checksums"]
 
 

@@ -19,12 +19,21 @@
 
 namespace boxlite {
 
+/// Something that a start has come to.
+struct StartStep {
+  std::string what;
+  std::chrono::steady_clock::time_point at;
+};
+
 struct StartOptions {
   Ownership ownership = Ownership::kDetached;
   /// The main command waits until this call has attached to it, so that none of its output is missed.
   bool attach = false;
   unsigned rows = 0;  // of the terminal, when the box has one
   unsigned columns = 0;
+  /// Called for each step, in their order, before start() returns: where the time goes. Those of the box's own process come at
+  /// the end, all at once.
+  std::function<void(const StartStep&)> on_step = {};
 };
 
 struct ExecOptions {
@@ -100,6 +109,8 @@ struct BoxUsage {
   std::uint64_t host_time_ns = 0;       // the host's monotonic clock when these were taken
   std::uint64_t host_cpu_ns = 0;        // of the host's processes that are the box: QEMU, its jail and the shim
   std::uint64_t host_memory_bytes = 0;  // private to them
+
+  std::optional<NetworkUsage> network;  // none: the box has no network
 };
 
 class Box {
@@ -130,6 +141,13 @@ class Box {
   /// Sends a signal to the main command. kInvalidState when the box does not run.
   Result<void> kill(int signal);
 
+  /// The whole machine stands still: it uses no CPU, and answers nothing. Calls that need an answer are refused meanwhile;
+  /// stop(), kill(SIGKILL) and remove() let it go on for its end. kInvalidState: it does not run, is paused already, or is not
+  /// paused.
+  Result<void> pause();
+  /// Goes on where it stood; its clock is set to the host's.
+  Result<void> unpause();
+
   /// Waits until the box does not run, without polling; its exit code (0 for a box that never ran).
   Result<int> wait();
 
@@ -157,6 +175,11 @@ class Box {
 
   /// Calls `sink` with the kept records of the main command's output. `sink` returns false to end early. Works on stopped boxes.
   Result<void> logs(const LogOptions& options, const std::function<bool(const LogRecord&)>& sink) const;
+
+  /// A connection to a TCP port of the box's own loopback, also of a box without a network: what is written to stdin is sent,
+  /// stdout is what is received, and closing stdin ends the sending. When the other side ends its sending the session ends.
+  /// kUnavailable: nobody listens there. kInvalidState: it does not run.
+  Result<Execution> tunnel(std::uint16_t port);
 
   /// The processes of a running box, by pid. kInvalidState when it does not run.
   Result<std::vector<BoxProcess>> processes() const;

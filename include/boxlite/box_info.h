@@ -19,6 +19,7 @@ enum class BoxStatus {
   kCreated,  // never started
   kStarting,
   kRunning,
+  kPaused,  // by Box::pause(): it stands still
   kStopping,
   kStopped,       // its main command ended, or it was stopped; or the host rebooted
   kFailed,        // the VM or its shim ended without an exit of the main command, or the start failed
@@ -37,6 +38,33 @@ struct MountInfo {
   bool read_only = false;
 };
 
+/// A port of the host that leads into a box.
+struct PublishedPort {
+  std::string host_ip;
+  std::uint16_t host_port = 0;
+  std::uint16_t box_port = 0;
+  std::string protocol;  // "tcp", "udp"
+};
+
+/// What has passed a box's network since it was started. Sent and received are the box's view; bytes are of Ethernet frames.
+struct NetworkUsage {
+  std::uint64_t tx_bytes = 0;
+  std::uint64_t tx_packets = 0;
+  std::uint64_t rx_bytes = 0;
+  std::uint64_t rx_packets = 0;
+  std::uint64_t connections = 0;  // TCP both ways, and UDP flows
+  std::uint64_t denials = 0;      // what the box may not reach
+  std::uint64_t dropped = 0;      // frames that were malformed, or from an address that is not the box's
+};
+
+/// One of the things that stand between a box and its host.
+struct IsolationLayer {
+  std::string process;  // which of the box's processes it is around: "vm", "shim", "network", "volumes"
+  std::string name;     // "kvm", "namespaces", "unprivileged user", "landlock", "seccomp", "limits", "cgroup"
+  bool on = false;
+  std::string reason;  // why not; one line
+};
+
 struct BoxInfo {
   std::string id;  // 12 hex digits
   std::string name;
@@ -53,8 +81,11 @@ struct BoxInfo {
   std::string started_at;                     // of the last start; may be empty
   std::string finished_at;                    // may be empty
   std::string accelerator;                    // "tcg", "kvm" of the last start; may be empty
+  std::vector<IsolationLayer> isolation;      // while it runs
   std::vector<MountInfo> mounts;
-  BoxOptions options;  // env included: only what the owner may see anyway
+  std::vector<PublishedPort> ports;           // bound now, by box port
+  std::optional<NetworkUsage> network_usage;  // while it runs and has a network
+  BoxOptions options;                         // env included: only what the owner may see anyway
 };
 
 }  // namespace boxlite

@@ -45,6 +45,19 @@ struct BoxOptions {
   std::vector<std::string> dns_options;       // as resolv.conf(5) has them
   std::map<std::string, std::string> labels;  // added to the image's
 
+  /// "strict": a start fails, and names it, where this host does not offer one of the layers of isolation (HostInfo); "": the box
+  /// runs with those that there are.
+  std::string security;
+
+  std::string network;  // "": the host's network behind its own address translation; "none": no network device
+  // docker's --publish: "8080:80", "0.0.0.0:8080:80/udp", "8000-8010:8000-8010", "80". Without an address: 127.0.0.1.
+  std::vector<std::string> publish;
+  bool publish_all = false;            // what the image exposes, on free ports of the host
+  bool host_access = false;            // host.boxlite.internal leads to the host's loopback
+  std::vector<std::string> allow_net;  // not empty: only there. "10.0.0.0/8", "1.2.3.4:443", "[fd00::/8]:53"
+  std::uint64_t net_tx_kbps = 0;       // what the box sends, in kbit/s; 0: no limit
+  std::uint64_t net_rx_kbps = 0;       // what it receives
+
   std::vector<std::string> ulimits;          // "name=soft[:hard]", docker's names; -1 is unlimited
   std::vector<std::string> cap_add;          // capability names with or without CAP_, or ALL
   std::vector<std::string> cap_drop;         // the same

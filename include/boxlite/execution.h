@@ -50,6 +50,9 @@ class Execution {
   /// write_stdin() is possible.
   bool takes_stdin() const;
 
+  /// The offset in stdout where what had been written before this view began ends, and what is new begins.
+  std::uint64_t replay_end() const;
+
   /// The next piece of output, or the exit, which is last. nullopt: the timeout passed. No timeout: waits.
   /// kUnavailable when the box ended or its shim went away before the exit was seen.
   Result<std::optional<SessionEvent>> next(std::optional<std::chrono::milliseconds> timeout);

@@ -3,6 +3,7 @@
 // there).
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -27,6 +28,8 @@ struct RuntimeOptions {
   bool create_home = true;
   /// "": proven once per host boot; "kvm", "tcg": forced for boxes started by this runtime.
   std::string accelerator;
+  /// Boxes boot, instead of going on from a template. Also when $BOXLITE_COLD is set to anything but "" and "0".
+  bool cold_start = false;
 };
 
 /// When create() asks the registry for the image.
@@ -49,7 +52,13 @@ struct HostInfo {
   std::string accelerator;         // "tcg" or "kvm"
   std::string accelerator_reason;  // one line
   std::string isolation;           // one line: what the jail around QEMU consists of here
+  std::vector<IsolationLayer> isolation_layers;
   std::string qemu_version;
+  std::size_t templates = 0;          // booted VMs that boxes are restored from
+  std::uint64_t template_bytes = 0;   // that they take in the home
+  std::uint64_t starts_restored = 0;  // starts since the home was made
+  std::uint64_t starts_booted = 0;
+  std::vector<std::string> template_failures;  // why some could not be made since the host's boot, a line each
   std::size_t boxes_total = 0;
   std::size_t boxes_running = 0;
   std::size_t images = 0;
@@ -108,6 +117,10 @@ class Runtime {
   Result<void> remove_volume(const std::string& name);
   /// Removes what no box has: anonymous volumes or, with `all`, named ones too.
   Result<VolumeRemoval> prune_volumes(bool all);
+
+  /// Removes what nothing refers to: what killed commands have left undone, blobs and base disks of no image, temporary files of
+  /// dead processes. It may run beside anything, and takes nothing from it. Returns the space that it took, in bytes.
+  Result<std::uint64_t> collect_garbage();
 
   Result<HostInfo> info() const;
 

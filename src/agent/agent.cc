@@ -17,10 +17,12 @@
 #include "agent/cgroup.h"
 #include "agent/device_policy.h"
 #include "agent/mount_api.h"
+#include "agent/network.h"
 #include "agent/process_list.h"
 #include "agent/process_scan.h"
 #include "agent/root_disk.h"
 #include "agent/volume_pump.h"
+#include "agent/warm.h"
 #include "base/process.h"
 #include "base/sys.h"
 
@@ -89,6 +91,7 @@ Result<void> Agent::run() {
   while (!time_to_power_off()) {
     TRY(loop_.turn());
     calls_.flush();
+    if (main_ && main_->has_exited()) kept_namespaces_.clear();
   }
   calls_.drain(milliseconds(1000));
   if (disk_mounted_) TRY(seal_root_disk());
@@ -120,6 +123,10 @@ void Agent::handle(const Caller& caller, const proto::Call& call) {
       result = copy(caller, copy_job(call.copy_in()));
       answered_later = true;
       break;
+    case proto::Call::kTunnel:
+      result = tunnel(caller, call.tunnel());
+      answered_later = true;
+      break;
     case proto::Call::kAttach:
       result = attach(caller, call.attach());
       answered_later = true;
@@ -134,6 +141,10 @@ void Agent::handle(const Caller& caller, const proto::Call& call) {
       shut_down();
       break;
     case proto::Call::kPing:
+      break;
+    case proto::Call::kPrepare:
+      result = prepare(caller, call.prepare());
+      answered_later = true;
       break;
     case proto::Call::kSetClock:
       result = set_clock(call.set_clock().host_time_ns());
@@ -156,6 +167,41 @@ void Agent::handle(const Caller& caller, const proto::Call& call) {
 
 // ---- The container
 
+Result<void> Agent::prepare(const Caller& caller, const proto::Prepare& call) {
+  if (state_ != State::kFresh || built_) return fail(ErrorCode::kInvalidState, "the box is prepared already");
+  TRY(build(call.disk_bytes(), call.privileged()));
+  warm_page_cache({call.commands().begin(), call.commands().end()});
+  built_->reader->on_built([this, caller] { calls_.reply(caller, {}); });
+  built_->reader->on_end([this, caller](const Result<void>& result) {
+    calls_.reply(caller,
+                 result ? fail(ErrorCode::kInternal, "the container's first process died while it was being built") : result);
+  });
+  return {};
+}
+
+// What is the same for every box.
+Result<void> Agent::build(std::uint64_t disk_bytes, bool privileged) {
+  TRY(mount_root_disk(disk_bytes));
+  disk_mounted_ = true;
+  TRY(set_network_defaults());
+  TRY(create_container_cgroup());
+  if (!privileged) {
+    TRY_ASSIGN(const UniqueFd cgroup, open_container_cgroup());
+    TRY(restrict_devices(cgroup.get()));
+  }
+  TRY_ASSIGN(pty_mount_,
+             new_mount("devpts", {{"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
+  TRY_ASSIGN(Launched container, launch_container(privileged, pty_mount_.get()));
+  for (const char* kind : {"mnt", "ipc"}) {
+    TRY_ASSIGN(UniqueFd kept, sys::open(fmt::format("/proc/{}/ns/{}", container.pid, kind), O_RDONLY));
+    kept_namespaces_.push_back(std::move(kept));
+  }
+  auto reader = std::make_unique<ReportReader>(loop_, std::move(container.report), ReportReader::Handler());
+  TRY(reader->start());
+  built_.emplace(Built{privileged, std::move(container), std::move(reader)});
+  return {};
+}
+
 Result<void> Agent::configure(const Caller& caller, const proto::Configure& call) {
   if (state_ != State::kFresh) return fail(ErrorCode::kInvalidState, "the box is configured already");
   TRY_ASSIGN(options_, parse_container(call));
@@ -163,39 +209,32 @@ Result<void> Agent::configure(const Caller& caller, const proto::Configure& call
   state_ = State::kConfiguring;
   TRY(set_clock(call.host_time_ns()));
   TRY(add_entropy(call.entropy()));
-  TRY(mount_root_disk(options_.disk_bytes));
-  disk_mounted_ = true;
-  TRY(set_network_defaults());
-  TRY(create_container_cgroup());
-  if (!options_.privileged) {
-    TRY_ASSIGN(const UniqueFd cgroup, open_container_cgroup());
-    TRY(restrict_devices(cgroup.get()));
-  }
-  TRY_ASSIGN(pty_mount_,
-             new_mount("devpts", {{"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
+  if (!built_) TRY(build(options_.disk_bytes, options_.privileged));
+  if (built_->privileged != options_.privileged)
+    return fail(ErrorCode::kInvalidState, "the box was prepared for other privileges");
+  if (options_.network) TRY(raise_network(*options_.network));
   TRY_ASSIGN(main_, make_session(kMain, main_command_));
   TRY_ASSIGN(VolumePump pump, start_volume_pump(options_.volumes));
   volume_pump_ = pump.pid;
-  TRY_ASSIGN(Launched launched, launch_container(options_, main_command_, *main_, pty_mount_.get()));
+  Launched container = std::move(built_->container);
+  TRY(send_plan(container.plan.get(), call, *main_, options_.volumes));
   pump.clients.clear();  // the container's first process has them
-  TRY(adopt_pid_namespace(launched.pidfd.get()));
-  TRY(main_->started(launched.pid, std::move(launched.pidfd)));
-  running_[launched.pid] = main_;
+  TRY(adopt_pid_namespace(container.pidfd.get()));
+  TRY(main_->started(container.pid, std::move(container.pidfd)));
+  running_[container.pid] = main_;
   sessions_[kMain] = main_;
-  go_ = std::move(launched.go);
-  ReportReader::Handler handler;
-  handler.on_ready = [this, caller] {
+  go_ = std::move(container.plan);
+  built_->reader->on_ready([this, caller] {
     state_ = State::kPrepared;
     calls_.reply(caller, {});
-  };
-  handler.on_end = [this, caller](Result<void> result) {  // before it was ready; start_main() takes over after that
+  });
+  built_->reader->on_built({});
+  built_->reader->on_end([this, caller](Result<void> result) {  // before it was ready; start_main() takes over after that
     starting_.erase(main_.get());
     if (result) result = fail(ErrorCode::kInternal, "the container's first process died while it was being built");
     calls_.reply(caller, result);
-  };
-  auto reader = std::make_unique<ReportReader>(loop_, std::move(launched.report), std::move(handler));
-  TRY(reader->start());
-  starting_[main_.get()] = std::move(reader);
+  });
+  starting_[main_.get()] = std::move(built_->reader);
   return {};
 }
 
@@ -239,6 +278,20 @@ Result<void> Agent::copy(const Caller& caller, const CopyJob& job) {
   command.open_stdin = job.in;
   TRY_ASSIGN(const SessionPtr session, make_session(sys::random_hex(6), command));
   TRY_ASSIGN(Launched launched, launch_copy(job, *session, main_->pidfd()));
+  session->end_with_views();
+  return begin_session(caller, session, std::move(launched), {});
+}
+
+Result<void> Agent::tunnel(const Caller& caller, const proto::Tunnel& call) {
+  if (state_ != State::kRunning) return fail(ErrorCode::kInvalidState, "the main command of the box is not running");
+  if (running_.size() >= kMaxRunning) {
+    return fail(ErrorCode::kResourceExhausted, "{} commands run in the box; end some of them first", running_.size());
+  }
+  TRY_ASSIGN(const std::uint16_t port, parse_port(call.port()));
+  Command command;
+  command.open_stdin = true;
+  TRY_ASSIGN(const SessionPtr session, make_session(sys::random_hex(6), command));
+  TRY_ASSIGN(Launched launched, launch_tunnel(port, *session, main_->pidfd()));
   session->end_with_views();
   return begin_session(caller, session, std::move(launched), {});
 }

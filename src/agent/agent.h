@@ -2,7 +2,8 @@
 //
 // Theory of operation.
 //
-//  - Life of a box: fresh → configuring → prepared (the container is built, its first process waits) → running → ending. Calls
+//  - Life of a box: fresh (→ built, in a template: the container is built as far as it is every box's) → configuring → prepared
+//  (the container is built, its first process waits) → running → ending. Calls
 //    that do not fit the state are refused with invalid_state.
 //  - Nothing waits in a handler for a process of the container: starts are answered when the child's report ends (launch.h), so a
 //    container that hangs its own execs hangs nothing else.
@@ -44,10 +45,13 @@ class Agent {
   enum class Ending { kNo, kAfterReaders, kAtOnce };
 
   void handle(const Caller& caller, const proto::Call& call);
+  Result<void> prepare(const Caller& caller, const proto::Prepare& call);
+  Result<void> build(std::uint64_t disk_bytes, bool privileged);
   Result<void> configure(const Caller& caller, const proto::Configure& call);
   Result<void> start_main(const Caller& caller);
   Result<void> exec(const Caller& caller, const proto::Exec& call);
   Result<void> copy(const Caller& caller, const CopyJob& job);
+  Result<void> tunnel(const Caller& caller, const proto::Tunnel& call);
   Result<void> begin_session(const Caller& caller, const SessionPtr& session, Launched launched,
                              std::chrono::milliseconds timeout);
   Result<void> attach(const Caller& caller, const proto::Attach& call);
@@ -78,6 +82,15 @@ class Agent {
   ContainerOptions options_;
   Command main_command_;
   UniqueFd pty_mount_;
+  /// Mounts and System V IPC of the container, so that they are not taken down before its end has been told.
+  std::vector<UniqueFd> kept_namespaces_;
+  /// The container's first process from when it is built until Configure, which makes it the main command's.
+  struct Built {
+    bool privileged = false;
+    Launched container;
+    std::unique_ptr<ReportReader> reader;
+  };
+  std::optional<Built> built_;
   UniqueFd go_;
   pid_t volume_pump_ = 0;  // while it runs
   bool disk_mounted_ = false;

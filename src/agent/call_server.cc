@@ -7,8 +7,6 @@
 namespace boxlite::agent {
 namespace {
 
-// A chunk fits one frame of the mux with its own framing.
-constexpr std::size_t kChunk = portal::Mux::kMaxFrame - 64;
 // No more input is taken from the reader while this much waits for the command.
 constexpr std::size_t kMaxQueuedInput = portal::kMaxChunk;
 constexpr std::size_t kMaxErrorText = 4096;
@@ -188,7 +186,8 @@ void CallServer::reply_started(const Caller& caller, const Session& session) { a
 void CallServer::open_view(const Caller& caller, std::shared_ptr<Session> session, Reader position, bool no_stdin) {
   const StreamPtr stream = caller.lock();
   if (!stream || stream->state != Stream::State::kWaiting) return;
-  const proto::Reply reply = started(*session);
+  proto::Reply reply = started(*session);
+  reply.mutable_started()->set_stdout_end(session->output(0).end());
   if (!stream->host_ended) {
     stream->session = std::move(session);
     stream->position = position;
@@ -219,28 +218,32 @@ void CallServer::pump(const StreamPtr& stream) {
   } while (stream->state == Stream::State::kView && mux->writable(stream->id) > 0 && next_output(*stream));
 }
 
-// Makes the next message of the session into stream.out; false: nothing to say now.
+// Says the next of the session, its end by way of stream.out; false: nothing to say now.
 bool CallServer::next_output(Stream& stream) {
   Session& session = *stream.session;
-  proto::SessionOutput message;
+  portal::Mux& mux = *link_.mux();
+  bool said = false;
   for (std::size_t i = 0; i < kStreams; ++i) {
     const OutputRing& ring = session.output(static_cast<int>(i));
     std::uint64_t& offset = stream.position.offset[i];
     offset = std::max(offset, ring.begin());
-    const std::string_view piece = ring.peek(offset, kChunk);
-    if (piece.empty()) continue;
-    proto::Chunk& chunk = *message.mutable_chunk();
-    chunk.set_stream(i == 0 ? proto::Chunk::STDOUT : proto::Chunk::STDERR);
-    chunk.set_offset(offset);
-    chunk.set_data(piece.data(), piece.size());
+    if (offset == ring.end()) continue;
+    const std::size_t room = mux.writable(stream.id);
+    if (room <= portal::kMaxChunkHead) return said;  // the mux tells when there is more
+    const std::string_view piece = ring.peek(offset, std::min(portal::kMaxChunk, room - portal::kMaxChunkHead));
+    const auto which = i == 0 ? proto::Chunk::STDOUT : proto::Chunk::STDERR;
+    const std::string head = portal::encode_chunk_head(which, offset, piece.size());
+    mux.send(stream.id, std::as_bytes(std::span(head)));
+    mux.send(stream.id, std::as_bytes(std::span(piece)));
     offset += piece.size();
-    stream.out += encode(message);
+    said = true;
   }
-  if (!stream.out.empty()) {
+  if (said) {
     session.advanced();
     return true;
   }
   if (!session.finished()) return false;
+  proto::SessionOutput message;
   proto::Exited& exited = *message.mutable_exited();
   exited.set_code(session.exit().status.code);
   exited.set_signal(session.exit().status.signal);

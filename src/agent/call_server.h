@@ -5,8 +5,8 @@
 //   waiting   the Call was handed to on_call; whoever got it answers later, through the Caller
 //   view      SessionInput comes in, SessionOutput goes out
 //   ending    what is queued is sent, then our end is closed
-// Everything it holds is bounded: input by the stream's window (bytes are consumed when the session takes them), output by one
-// message made at a time, only when the mux can take some of it. When the host closes or resets the stream the view is gone and
+// Everything it holds is bounded: input by the stream's window (bytes are consumed when the session takes them), output by
+// what the mux can take: it goes there from the ring. When the host closes or resets the stream the view is gone and
 // the session goes on.
 #pragma once
 

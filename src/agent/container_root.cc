@@ -113,7 +113,7 @@ Result<void> copy_devices(int from, int to, int depth) {
   return {};
 }
 
-Result<void> mount_dev(int root, const ContainerOptions& options, int pty_mount, int console) {
+Result<void> mount_dev(int root, bool privileged, int pty_mount) {
   TRY_ASSIGN(UniqueFd made, new_mount("tmpfs", {{"mode", "755"}, {"size", "65536k"}}, kNoSuid | MOUNT_ATTR_STRICTATIME));
   TRY_ASSIGN(const UniqueFd dev, mount_in_root(root, "/dev", std::move(made)));
   for (const Node& node : kNodes) TRY(make_node(dev.get(), node.name, S_IFCHR | 0666, makedev(node.major, node.minor)));
@@ -123,19 +123,23 @@ Result<void> mount_dev(int root, const ContainerOptions& options, int pty_mount,
   for (const char* name : {"pts", "shm", "mqueue"}) {
     if (::mkdirat(dev.get(), name, 0755) < 0) return fail_errno("mkdir /dev/{}", name);
   }
-  if (options.privileged) {
+  if (privileged) {
     TRY_ASSIGN(const UniqueFd ours, sys::open("/dev", O_PATH | O_DIRECTORY));
     TRY(copy_devices(ours.get(), dev.get(), 0));
   }
   TRY_ASSIGN(const UniqueFd pts, entry_of(dev.get(), "pts"));
   TRY(attach_mount(pty_mount, pts.get()));
-  TRY_ASSIGN(const UniqueFd shm, entry_of(dev.get(), "shm"));
-  const std::string size = std::to_string(options.shm_bytes);
-  TRY_ASSIGN(const UniqueFd shm_mount, new_mount("tmpfs", {{"mode", "1777"}, {"size", size.c_str()}}, kInert));
-  TRY(attach_mount(shm_mount.get(), shm.get()));
   TRY_ASSIGN(const UniqueFd mqueue, entry_of(dev.get(), "mqueue"));
   TRY_ASSIGN(const UniqueFd mqueue_mount, new_mount("mqueue", {}, kInert));
-  TRY(attach_mount(mqueue_mount.get(), mqueue.get()));
+  return attach_mount(mqueue_mount.get(), mqueue.get());
+}
+
+Result<void> complete_dev(int root, std::uint64_t shm_bytes, int console) {
+  TRY_ASSIGN(const UniqueFd dev, open_in_root(root, "/dev", O_PATH | O_DIRECTORY));
+  TRY_ASSIGN(const UniqueFd shm, entry_of(dev.get(), "shm"));
+  const std::string size = std::to_string(shm_bytes);
+  TRY_ASSIGN(const UniqueFd shm_mount, new_mount("tmpfs", {{"mode", "1777"}, {"size", size.c_str()}}, kInert));
+  TRY(attach_mount(shm_mount.get(), shm.get()));
   if (console >= 0) {
     TRY(sys::openat(dev.get(), "console", O_WRONLY | O_CREAT | O_EXCL, 0620));
     TRY_ASSIGN(const UniqueFd target, entry_of(dev.get(), "console"));
@@ -163,17 +167,26 @@ Result<void> mount_proc_and_sys(int root, bool privileged) {
 
 // /etc/hosts and its like are files of a small tmpfs, mounted over whatever the image has: they change from start to start and
 // must not end up on the disk.
-Result<void> mount_etc_files(int root, const ContainerOptions& options) {
+constexpr const char* kEtcFiles[] = {"hosts", "hostname", "resolv.conf"};
+
+Result<void> mount_etc_files(int root) {
   TRY_ASSIGN(const UniqueFd files, new_mount("tmpfs", {{"mode", "755"}, {"size", "8m"}}, kNoSuid | kNoDev));
   TRY(attach_mount(files.get(), kScratch));  // only an attached mount can be cloned; pivot_root leaves this place behind
-  const std::pair<const char*, std::string> contents[] = {
-      {"hosts", options.hosts}, {"hostname", options.hostname + "\n"}, {"resolv.conf", options.resolv_conf}};
-  for (const auto& [name, text] : contents) {
-    TRY_ASSIGN(const UniqueFd file, sys::openat(files.get(), name, O_WRONLY | O_CREAT | O_EXCL, 0644));
-    TRY(sys::write_all(file.get(), text));
+  for (const char* name : kEtcFiles) {
+    TRY(sys::openat(files.get(), name, O_WRONLY | O_CREAT | O_EXCL, 0644));
     TRY_ASSIGN(const UniqueFd target, ensure_in_root(root, fmt::format("/etc/{}", name), EntryKind::kFile));
     TRY_ASSIGN(const UniqueFd mount, clone_mount(files.get(), name, 0));
     TRY(attach_mount(mount.get(), target.get()));
+  }
+  return {};
+}
+
+Result<void> write_etc_files(const ContainerOptions& options) {
+  TRY_ASSIGN(const UniqueFd files, sys::open(kScratch, O_PATH | O_DIRECTORY));
+  const std::string contents[] = {options.hosts, options.hostname + "\n", options.resolv_conf};
+  for (std::size_t i = 0; i < std::size(kEtcFiles); ++i) {
+    TRY_ASSIGN(const UniqueFd file, sys::openat(files.get(), kEtcFiles[i], O_WRONLY));
+    TRY(sys::write_all(file.get(), contents[i]));
   }
   return {};
 }
@@ -223,15 +236,24 @@ Result<void> protect_root(int root, const std::string& working_dir) {
 
 }  // namespace
 
-Result<void> enter_container_root(const ContainerOptions& options, const Command& command, int pty_mount, int console) {
+Result<void> build_container_root(bool privileged, int pty_mount) {
   const mode_t old_mask = ::umask(0);
   const Defer restore_mask([old_mask] { ::umask(old_mask); });
   // Opened here, not by the agent: it must be the mount of this namespace.
   TRY_ASSIGN(const UniqueFd root, sys::open(kRootMount, O_PATH | O_DIRECTORY));
-  TRY(mount_proc_and_sys(root.get(), options.privileged));
-  TRY(mount_dev(root.get(), options, pty_mount, console));
-  if (options.privileged) TRY(mount_privileged_tmpfs(root.get()));
-  TRY(mount_etc_files(root.get(), options));
+  TRY(mount_proc_and_sys(root.get(), privileged));
+  TRY(mount_dev(root.get(), privileged, pty_mount));
+  if (privileged) TRY(mount_privileged_tmpfs(root.get()));
+  return mount_etc_files(root.get());
+}
+
+Result<void> enter_container_root(const ContainerOptions& options, const Command& command, int console) {
+  const mode_t old_mask = ::umask(0);
+  const Defer restore_mask([old_mask] { ::umask(old_mask); });
+  TRY_ASSIGN(const UniqueFd root, sys::open(kRootMount, O_PATH | O_DIRECTORY));
+  TRY(complete_dev(root.get(), options.shm_bytes, console));
+  TRY(write_etc_files(options));
+  for (const std::string& path : options.directories) TRY(ensure_in_root(root.get(), path, EntryKind::kDirectory));
   TRY(mount_asked_for(root.get(), options, command));
   if (options.read_only) TRY(protect_root(root.get(), command.working_dir));
   // pivot_root(".", "."): the old root ends up stacked on the new one and is detached from there; no directory is needed for it.

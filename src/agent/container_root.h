@@ -10,9 +10,11 @@
 
 namespace boxlite::agent {
 
-/// Builds the mounts below kRootMount and makes it "/". `command`: the main one, whose working directory is made while the
-/// root can still be written. `pty_mount`: a
-/// detached devpts. `console`: the slave that becomes /dev/console, -1 for none.
-Result<void> enter_container_root(const ContainerOptions& options, const Command& command, int pty_mount, int console);
+/// Builds those mounts below kRootMount that are the same for every box. `pty_mount`: a detached devpts.
+Result<void> build_container_root(bool privileged, int pty_mount);
+
+/// The box's own mounts and files; then makes kRootMount "/". `command`: the main one, whose working directory is made while the
+/// root can still be written. `console`: the slave that becomes /dev/console, -1 for none.
+Result<void> enter_container_root(const ContainerOptions& options, const Command& command, int console);
 
 }  // namespace boxlite::agent

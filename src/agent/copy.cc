@@ -30,7 +30,7 @@ Result<void> copy_out(const CopyJob& job) {
 
 Result<void> copy_in(const CopyJob& job) {
   (void)::fcntl(STDIN_FILENO, F_SETPIPE_SZ, kPipeBytes);
-  files::TarReader reader([](std::span<std::byte> buffer) { return sys::read(STDIN_FILENO, buffer); });
+  files::TarReader reader([](std::span<std::byte> buffer) { return sys::read(STDIN_FILENO, buffer); }, STDIN_FILENO);
   const files::UnpackOptions options = {.archive = job.archive, .devices = true};
   return job.root.empty() ? files::unpack_into(reader, job.path, options) : files::unpack_to(reader, job.path, job.root, options);
 }

@@ -1,10 +1,12 @@
 #include "agent/options.h"
 
+#include <arpa/inet.h>
 #include <linux/capability.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <string_view>
 
@@ -18,6 +20,8 @@ constexpr std::size_t kMaxHostname = 63;
 constexpr std::size_t kMaxUser = 256;
 constexpr std::uint64_t kMaxTimeoutMs = std::uint64_t{366} * 24 * 3600 * 1000;
 constexpr std::uint64_t kShmBytes = std::uint64_t{64} << 20U;
+constexpr unsigned kMinMtu = 1280;  // IPv6's least
+constexpr unsigned kMaxMtu = 65535;
 constexpr std::uint64_t kOpenFiles = 1048576;
 constexpr const char* kDefaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -86,6 +90,15 @@ Result<std::vector<VolumeMount>> parse_volumes(const proto::Configure& configure
   return list;
 }
 
+Result<std::vector<std::string>> parse_directories(const proto::Configure& configure) {
+  for (const std::string& path : configure.directories()) {
+    if (!path.starts_with('/') || path.size() > kMaxPath || has_nul(path)) {
+      return fail(ErrorCode::kInvalidArgument, "directory {}: not an absolute path", path);
+    }
+  }
+  return std::vector<std::string>(configure.directories().begin(), configure.directories().end());
+}
+
 Result<std::vector<Ulimit>> parse_ulimits(const proto::Configure& configure) {
   std::vector<Ulimit> list = {{RLIMIT_NOFILE, kOpenFiles, kOpenFiles}};
   for (const proto::Ulimit& asked : configure.ulimits()) {
@@ -93,6 +106,29 @@ Result<std::vector<Ulimit>> parse_ulimits(const proto::Configure& configure) {
     list.push_back({asked.resource(), asked.soft(), asked.hard()});
   }
   return list;
+}
+
+bool is_address(int family, const std::string& text) {
+  std::array<std::byte, sizeof(in6_addr)> parsed;
+  return ::inet_pton(family, text.c_str(), parsed.data()) == 1;
+}
+
+Result<std::optional<NetworkOptions>> parse_network(const proto::Configure& configure) {
+  if (!configure.has_network()) return std::nullopt;
+  const proto::Network& asked = configure.network();
+  const bool has6 = !asked.address6().empty();
+  const bool valid =
+      is_address(AF_INET, asked.address4()) && is_address(AF_INET, asked.gateway4()) && asked.prefix4() <= 32 &&
+      (!has6 || (is_address(AF_INET6, asked.address6()) && is_address(AF_INET6, asked.gateway6()) && asked.prefix6() <= 128)) &&
+      asked.mtu() >= kMinMtu && asked.mtu() <= kMaxMtu;
+  if (!valid) return fail(ErrorCode::kInvalidArgument, "the network's addresses or its MTU cannot be right");
+  return NetworkOptions{.address4 = asked.address4(),
+                        .prefix4 = asked.prefix4(),
+                        .gateway4 = asked.gateway4(),
+                        .address6 = asked.address6(),
+                        .prefix6 = asked.prefix6(),
+                        .gateway6 = asked.gateway6(),
+                        .mtu = asked.mtu()};
 }
 
 }  // namespace
@@ -103,6 +139,12 @@ Result<WindowSize> parse_window(std::uint32_t rows, std::uint32_t columns) {
     return fail(ErrorCode::kInvalidArgument, "a terminal of {} rows and {} columns is too large", rows, columns);
   }
   return WindowSize{static_cast<std::uint16_t>(rows), static_cast<std::uint16_t>(columns)};
+}
+
+Result<std::uint16_t> parse_port(std::uint32_t port) {
+  if (port < 1 || port > std::numeric_limits<std::uint16_t>::max())
+    return fail(ErrorCode::kInvalidArgument, "{} is not a port", port);
+  return static_cast<std::uint16_t>(port);
 }
 
 Result<Command> parse_command(const proto::Process& process) {
@@ -154,10 +196,13 @@ Result<ContainerOptions> parse_container(const proto::Configure& configure) {
                          configure.added_capabilities();
   TRY_ASSIGN(options.tmpfs, parse_tmpfs(configure));
   TRY_ASSIGN(options.volumes, parse_volumes(configure));
+  TRY_ASSIGN(options.directories, parse_directories(configure));
   TRY_ASSIGN(options.ulimits, parse_ulimits(configure));
   options.disk_bytes = configure.disk_bytes();
   TRY_ASSIGN(const std::string extra_hosts, join_lines(configure.extra_hosts(), "/etc/hosts"));
   TRY_ASSIGN(options.resolv_conf, join_lines(configure.resolv_conf(), "/etc/resolv.conf"));
+  TRY_ASSIGN(options.network, parse_network(configure));
+  const std::string own = options.network ? options.network->address4 : "127.0.1.1";
   // As docker: the short name of a long one too.
   const std::string& name = options.hostname;
   const std::string names = name.find('.') == std::string::npos ? name : name + " " + name.substr(0, name.find('.'));
@@ -168,8 +213,8 @@ Result<ContainerOptions> parse_container(const proto::Configure& configure) {
       "ff00::0\tip6-mcastprefix\n"
       "ff02::1\tip6-allnodes\n"
       "ff02::2\tip6-allrouters\n"
-      "127.0.1.1\t{}\n{}",
-      names, extra_hosts);
+      "{}\t{}\n{}",
+      own, names, extra_hosts);
   return options;
 }
 

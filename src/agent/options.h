@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,17 @@ struct Ulimit {
   std::uint64_t hard = 0;
 };
 
+/// The network device's addresses, as text. IPv4 is always there, IPv6 may be missing ("").
+struct NetworkOptions {
+  std::string address4;
+  unsigned prefix4 = 0;
+  std::string gateway4;
+  std::string address6;
+  unsigned prefix6 = 0;
+  std::string gateway6;
+  unsigned mtu = 0;
+};
+
 /// What the container is.
 struct ContainerOptions {
   std::string hostname = {};
@@ -56,13 +68,17 @@ struct ContainerOptions {
   std::uint64_t shm_bytes = 0;
   std::vector<Tmpfs> tmpfs = {};
   std::vector<VolumeMount> volumes = {};
+  std::vector<std::string> directories = {};  // made where they are missing
   std::vector<Ulimit> ulimits = {};
   std::uint64_t capabilities = 0;  // of every command
   std::uint64_t disk_bytes = 0;
-  std::string hosts = {};        // contents of /etc/hosts
-  std::string resolv_conf = {};  // contents of /etc/resolv.conf
+  std::optional<NetworkOptions> network = {};  // none: loopback only
+  std::string hosts = {};                      // contents of /etc/hosts
+  std::string resolv_conf = {};                // contents of /etc/resolv.conf
 };
 Result<ContainerOptions> parse_container(const proto::Configure& configure);
+
+Result<std::uint16_t> parse_port(std::uint32_t port);
 
 struct WindowSize {
   std::uint16_t rows;

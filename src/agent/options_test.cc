@@ -70,6 +70,18 @@ TEST(OptionsTest, AContainersFilesAreWrittenFromCheckedLines) {
   EXPECT_FALSE(parse_container(configure));
 }
 
+TEST(OptionsTest, RefusesADirectoryThatIsNoAbsolutePath) {
+  for (const std::string& path :
+       {std::string("relative"), std::string(), std::string("/a\0b", 4), "/" + std::string(5000, 'a')}) {
+    proto::Configure configure;
+    configure.set_hostname("box");
+    configure.add_directories("/var/lib/docker");
+    EXPECT_TRUE(parse_container(configure));
+    configure.add_directories(path);
+    EXPECT_FALSE(parse_container(configure)) << path.substr(0, 20);
+  }
+}
+
 TEST(OptionsTest, RefusesAHostNameThatIsNone) {
   proto::Configure configure;
   for (const char* bad : {"", "a b", "a\nb", "x/y"}) {
@@ -78,6 +90,49 @@ TEST(OptionsTest, RefusesAHostNameThatIsNone) {
   }
   configure.set_hostname(std::string(64, 'a'));
   EXPECT_FALSE(parse_container(configure));
+}
+
+proto::Configure with_network() {
+  proto::Configure configure;
+  configure.set_hostname("box");
+  proto::Network& network = *configure.mutable_network();
+  network.set_address4("192.168.127.2");
+  network.set_prefix4(24);
+  network.set_gateway4("192.168.127.1");
+  network.set_address6("fd62::2");
+  network.set_prefix6(64);
+  network.set_gateway6("fd62::1");
+  network.set_mtu(65520);
+  return configure;
+}
+
+TEST(OptionsTest, TheHostsNameStandsForTheNetworksAddress) {
+  const auto options = parse_container(with_network());
+  ASSERT_TRUE(options) << options.error().message();
+  ASSERT_TRUE(options->network);
+  EXPECT_EQ(options->network->mtu, 65520U);
+  EXPECT_NE(options->hosts.find("192.168.127.2\tbox\n"), std::string::npos);
+  proto::Configure none;
+  none.set_hostname("box");
+  const auto without = parse_container(none);
+  ASSERT_TRUE(without);
+  EXPECT_FALSE(without->network);
+  EXPECT_NE(without->hosts.find("127.0.1.1\tbox\n"), std::string::npos);
+}
+
+TEST(OptionsTest, RefusesANetworkThatCannotBe) {
+  const auto refused = [](auto change) {
+    proto::Configure configure = with_network();
+    change(*configure.mutable_network());
+    return !parse_container(configure);
+  };
+  EXPECT_TRUE(refused([](proto::Network& network) { network.set_address4("192.168.127"); }));
+  EXPECT_TRUE(refused([](proto::Network& network) { network.set_gateway4(""); }));
+  EXPECT_TRUE(refused([](proto::Network& network) { network.set_prefix4(33); }));
+  EXPECT_TRUE(refused([](proto::Network& network) { network.set_address6("192.168.127.2"); }));
+  EXPECT_TRUE(refused([](proto::Network& network) { network.set_prefix6(129); }));
+  EXPECT_TRUE(refused([](proto::Network& network) { network.set_mtu(1279); }));
+  EXPECT_TRUE(refused([](proto::Network& network) { network.set_mtu(65536); }));
 }
 
 }  // namespace

@@ -68,8 +68,9 @@ Result<void> grow(std::uint64_t disk_bytes) {
 }  // namespace
 
 Result<void> mount_root_disk(std::uint64_t disk_bytes) {
-  // noinit_itable: else the kernel zeroes inode tables in the background and a sparse overlay fills with them.
-  if (::mount(kDevice, kRootMount, "ext4", MS_RELATIME, "noinit_itable") < 0) return fail_errno("mount {}", kDevice);
+  // discard: the space of what is removed goes back to the host. noinit_itable: else the kernel zeroes inode tables in the
+  // background and a sparse overlay fills with them.
+  if (::mount(kDevice, kRootMount, "ext4", MS_RELATIME, "discard,noinit_itable") < 0) return fail_errno("mount {}", kDevice);
   return grow(disk_bytes);
 }
 

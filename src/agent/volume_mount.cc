@@ -45,7 +45,7 @@ Result<void> send_image_content(int directory, int pipe) {
 
 Result<void> receive_image_content(int pipe) {
   files::TarReader reader([pipe](std::span<std::byte> buffer) { return sys::read(pipe, buffer); });
-  return files::unpack_to(reader, kScratch, ".", {.archive = true, .devices = false});
+  return files::unpack_to(reader, kScratch, ".", {.archive = true, .devices = false, .temporary = ".boxlite-populating"});
 }
 
 // As docker does with a volume that is empty. The volume is mounted on kScratch.

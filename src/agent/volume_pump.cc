@@ -120,7 +120,10 @@ Result<VolumePump> start_volume_pump(std::vector<VolumeMount>& volumes) {
   if (pump.pid < 0) return fail_errno("start the volumes' pump");
   if (pump.pid == 0) {
     ::prctl(PR_SET_NAME, "boxlite-volumes");
-    pump.clients.clear();  // or it would never see their end
+    // Not the clients, or it would never see their end; nor what else keeps them alive.
+    std::vector<int> own;
+    for (const auto& [index, socket] : sockets) own.push_back(socket.get());
+    sys::close_all_but(own);
     if (const auto result = run_pump(std::move(sockets)); !result) say(result.error().context("volumes").message());
     ::_exit(0);
   }

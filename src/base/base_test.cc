@@ -55,6 +55,24 @@ TEST_F(BaseTest, ReadFileRefusesAFifoInsteadOfHanging) {
   EXPECT_EQ(contents.error().code(), ErrorCode::kCorrupt);
 }
 
+TEST_F(BaseTest, RemoveTreeRemovesATreeThatIsDeeperThanThereAreDescriptors) {
+  ASSERT_EQ(::mkdir(path("deep").c_str(), 0700), 0);
+  UniqueFd at(::open(path("deep").c_str(), O_RDONLY | O_DIRECTORY));
+  for (int depth = 0; depth < 1500; ++depth) {
+    ASSERT_EQ(::mkdirat(at.get(), "d", 0700), 0) << depth;
+    if (depth % 100 == 0) {
+      UniqueFd(::openat(at.get(), "f", O_WRONLY | O_CREAT, 0600));
+      ASSERT_EQ(::mkdirat(at.get(), "closed", 0500), 0);
+    }
+    at = UniqueFd(::openat(at.get(), "d", O_RDONLY | O_DIRECTORY));
+    ASSERT_TRUE(at);
+  }
+  at.reset();
+  const auto removed = remove_tree(path("deep"));
+  ASSERT_TRUE(removed) << removed.error().message();
+  EXPECT_NE(::access(path("deep").c_str(), F_OK), 0);
+}
+
 TEST_F(BaseTest, RemoveTreeRemovesLinksAndNotWhatTheyPointTo) {
   ASSERT_TRUE(sys::mkdir(path("keep"), 0700));
   ASSERT_TRUE(write_file_atomic(path("keep/file"), "x", 0600));

@@ -19,6 +19,9 @@ class BoundedLog {
   /// Appends to an existing file. Mode 0600.
   static Result<BoundedLog> open(const std::string& path, std::uint64_t limit);
 
+  /// A new file; the one that was there stays as "<path>.1".
+  static Result<BoundedLog> begin(const std::string& path, std::uint64_t limit);
+
   /// One write is never split over two files.
   Result<void> append(std::span<const std::byte> data);
   Result<void> append(std::string_view text) { return append(std::as_bytes(std::span(text))); }

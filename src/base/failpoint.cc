@@ -1,33 +1,87 @@
 #include "base/failpoint.h"
 
-#ifdef BOXLITE_WITH_FAILPOINTS
-
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <cstring>
+#include <mutex>
+
+#include "base/failpoint_plan.h"
+#include "base/unique_fd.h"
 
 namespace boxlite {
+namespace {
+
+constexpr int kUsageStatus = 125;
+
+std::string_view variable(const char* name) {
+  const char* const value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): before main()
+  return value != nullptr ? value : "";
+}
+
+FailpointPlan plan_or_exit() {
+  auto plan = FailpointPlan::parse(variable("BOXLITE_FAILPOINTS"));
+  if (plan) return std::move(*plan);
+  fmt::print(stderr, "{}: BOXLITE_FAILPOINTS: {}\n", program_invocation_short_name, plan.error().message());
+  ::_exit(kUsageStatus);
+}
+
+UniqueFd open_trace() {
+  const std::string path(variable("BOXLITE_FAILPOINTS_TRACE"));
+  return UniqueFd(path.empty() ? -1 : ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+}
+
+struct State {
+  std::mutex mutex;
+  FailpointPlan plan = plan_or_exit();
+  // Opened before the program confines itself.
+  UniqueFd trace = open_trace();
+} state;  // NOLINT(cert-err58-cpp)
+
+std::string_view name_of(const FailpointAction& action) {
+  switch (action.kind) {
+    case FailpointAction::Kind::kOff:
+      return "off";
+    case FailpointAction::Kind::kError:
+      return action.error_number != 0 ? ::strerrorname_np(action.error_number) : "error";
+    case FailpointAction::Kind::kKill9:
+      return "kill9";
+    case FailpointAction::Kind::kStop:
+      return "stop";
+  }
+  return "";
+}
+
+void trace(std::string_view name, const FailpointAction& action) {
+  if (!state.trace) return;
+  const std::string line = fmt::format("{} {} {} {}\n", program_invocation_short_name, ::getpid(), name, name_of(action));
+  // A line that is lost shows in the test as a place that was not reached.
+  [[maybe_unused]] const ssize_t written = ::write(state.trace.get(), line.data(), line.size());
+}
+
+}  // namespace
 
 Result<void> reach_failpoint(std::string_view name) {
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): read only, and nobody calls setenv
-  const char* variable = std::getenv("BOXLITE_FAILPOINTS");
-  if (variable == nullptr) return {};
-  std::string_view rest = variable;
-  while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find(';'), rest.size());
-    const std::string_view entry = rest.substr(0, end);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-    const std::size_t equals = entry.find('=');
-    if (equals == std::string_view::npos || entry.substr(0, equals) != name) continue;
-    const std::string_view action = entry.substr(equals + 1);
-    if (action == "kill9") ::kill(::getpid(), SIGKILL);
-    if (action == "stop") ::kill(::getpid(), SIGSTOP);
-    if (action == "error") return fail(ErrorCode::kInternal, "failpoint {} was reached", name);
+  const std::lock_guard lock(state.mutex);
+  const FailpointAction action = state.plan.next(name);
+  trace(name, action);
+  switch (action.kind) {
+    case FailpointAction::Kind::kOff:
+      break;
+    case FailpointAction::Kind::kError:
+      if (action.error_number == 0) return fail(ErrorCode::kInternal, "failpoint {} was reached", name);
+      return std::unexpected(Error::from_errno(action.error_number, fmt::format("failpoint {}", name)));
+    case FailpointAction::Kind::kKill9:
+      ::kill(::getpid(), SIGKILL);
+      break;
+    case FailpointAction::Kind::kStop:
+      ::kill(::getpid(), SIGSTOP);
+      break;
   }
   return {};
 }
 
 }  // namespace boxlite
-
-#endif

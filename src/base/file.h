@@ -22,6 +22,9 @@ Result<void> write_file_atomic(const std::string& path, std::string_view content
 /// The same without the two fsyncs: atomic for readers, not durable across a power loss. For state that dies with the boot.
 Result<void> write_file_volatile(const std::string& path, std::string_view contents, mode_t mode);
 
+/// A new file with the contents of another, which must be regular. The file system may share the blocks (reflink). Durable.
+Result<void> copy_file(const std::string& from, const std::string& to, mode_t mode);
+
 /// fsync of a directory: makes renames and unlinks in it durable.
 Result<void> sync_directory(const std::string& path);
 

@@ -50,6 +50,7 @@ struct ProcessSpec {
   int stdout_fd = -1;
   int stderr_fd = -1;
   std::vector<int> inherit = {};  // kept open under the same number
+  int cgroup = -1;                // the directory of the cgroup (version 2) that it begins in; -1: the caller's
   bool die_with_parent = false;   // SIGKILL when the *thread* that spawned it ends (PR_SET_PDEATHSIG)
   bool new_session = false;
 };

@@ -4,11 +4,14 @@
 #include <poll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
+#include <vector>
 
 namespace boxlite::sys {
 namespace {
@@ -95,10 +98,23 @@ Result<Pipe> pipe() {
   return Pipe{UniqueFd(fds[0]), UniqueFd(fds[1])};
 }
 
-Result<SocketPair> socket_pair() {
+Result<SocketPair> socket_pair(int type) {
   int fds[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) return fail_errno("socketpair");
+  if (::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds) < 0) return fail_errno("socketpair");
   return SocketPair{UniqueFd(fds[0]), UniqueFd(fds[1])};
+}
+
+void close_all_but(std::span<const int> keep) {
+  std::vector<int> kept(keep.begin(), keep.end());
+  std::ranges::sort(kept);
+  unsigned first = STDERR_FILENO + 1;
+  for (const int fd : kept) {
+    const auto number = static_cast<unsigned>(fd);
+    if (number < first) continue;
+    if (number > first) ::syscall(SYS_close_range, first, number - 1, 0);
+    first = number + 1;
+  }
+  ::syscall(SYS_close_range, first, ~0U, 0);
 }
 
 Result<void> set_nonblocking(int fd, bool on) {

@@ -2,6 +2,7 @@
 // close-on-exec.
 #pragma once
 
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -47,8 +48,11 @@ struct SocketPair {
   UniqueFd a;
   UniqueFd b;
 };
-/// AF_UNIX, SOCK_STREAM.
-Result<SocketPair> socket_pair();
+/// AF_UNIX; `type`: SOCK_STREAM, SOCK_DGRAM.
+Result<SocketPair> socket_pair(int type = SOCK_STREAM);
+
+/// Closes every descriptor of this process but 0, 1, 2 and `keep`. For a forked child, whose parent's they are.
+void close_all_but(std::span<const int> keep);
 
 Result<void> set_nonblocking(int fd, bool on);
 

@@ -8,9 +8,10 @@
 namespace boxlite::cli {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, BoxStatus>, 8> kStatuses = {{{"created", BoxStatus::kCreated},
+constexpr std::array<std::pair<std::string_view, BoxStatus>, 9> kStatuses = {{{"created", BoxStatus::kCreated},
                                                                               {"starting", BoxStatus::kStarting},
                                                                               {"running", BoxStatus::kRunning},
+                                                                              {"paused", BoxStatus::kPaused},
                                                                               {"stopping", BoxStatus::kStopping},
                                                                               {"stopped", BoxStatus::kStopped},
                                                                               {"exited", BoxStatus::kStopped},  // docker's
@@ -46,9 +47,10 @@ Result<void> BoxFilter::add(const std::string& filter) {
   if (key != "status") return {};
   const auto* const status = std::ranges::find(kStatuses, value, &std::pair<std::string_view, BoxStatus>::first);
   if (status == kStatuses.end()) {
-    return fail(ErrorCode::kInvalidArgument,
-                "--filter {}: not a status; there are created, starting, running, stopping, stopped, failed and unresponsive",
-                filter);
+    return fail(
+        ErrorCode::kInvalidArgument,
+        "--filter {}: not a status; there are created, starting, running, stopping, stopped (or exited), failed and unresponsive",
+        filter);
   }
   statuses_.push_back(status->second);
   return {};

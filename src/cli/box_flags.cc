@@ -25,12 +25,20 @@ void BoxFlags::add_to(FlagSet& flags) {
   flags.value("-m,--memory", "SIZE", memory_, "Memory (default 512m)");
   flags.value("--disk-size", "SIZE", disk_size_, "Size of the root disk (default 10g)");
   flags.flag("--privileged", privileged_, "All capabilities and devices of its own VM, none of the host's");
+  flags.value("--security", "strict|default", security_, "strict: start only with every layer of isolation (see info)");
   flags.flag("--init", init_, "PID 1 is an init that passes signals on and reaps");
   flags.value("-h,--hostname", "NAME", hostname_, "Host name (default: the box's id)");
   flags.list("--add-host", "NAME:ADDRESS", add_hosts_, "A line for /etc/hosts");
   flags.list("--dns", "ADDRESS", dns_, "A name server");
   flags.list("--dns-search", "DOMAIN", dns_search_, "A domain to search names in");
   flags.list("--dns-option", "OPTION", dns_options_, "An option for resolv.conf");
+  flags.list("-p,--publish", "[[IP:]HOST:]BOX[/udp]", publish_, "Let a port of this host lead to one of the box");
+  flags.flag("-P,--publish-all", publish_all_, "The same for all ports the image exposes, on free ports of this host");
+  flags.value("--network", "none|default", network_, "none: no network device");
+  flags.flag("--host-access", host_access_, "host.boxlite.internal leads to this host's loopback");
+  flags.list("--allow-net", "CIDR[:PORT]", allow_net_, "The box reaches only these addresses");
+  flags.value("--net-tx-kbps", "NUMBER", net_tx_kbps_, "Limit of what the box sends, in kbit/s");
+  flags.value("--net-rx-kbps", "NUMBER", net_rx_kbps_, "Limit of what the box receives, in kbit/s");
   flags.list("-l,--label", "NAME[=VALUE]", labels_, "A label for ls --filter and inspect");
   flags.list("--ulimit", "NAME=SOFT[:HARD]", ulimits_, "A limit of the command; -1 is unlimited");
   flags.list("--cap-add", "CAPABILITY", cap_add_, "Add a capability, or ALL");
@@ -65,6 +73,7 @@ Result<BoxOptions> BoxFlags::options(const FlagSet& flags, const std::vector<std
   result.user = user_.value_or("");
   TRY(set_machine(result));
   TRY(set_container(result));
+  TRY(set_network(result));
   result.tty = tty_;
   result.open_stdin = interactive_;
   result.privileged = privileged_;
@@ -93,6 +102,8 @@ Result<void> BoxFlags::set_container(BoxOptions& result) const {
     return fail(ErrorCode::kInvalidArgument, "--hostname \"\": a host name must not be empty; leave the flag out");
   if (stop_signal_ && stop_signal_->empty())
     return fail(ErrorCode::kInvalidArgument, "--stop-signal \"\": not a signal; use a name like TERM, or leave the flag out");
+  if (security_ && security_->empty()) return fail(ErrorCode::kInvalidArgument, "--security \"\": there are strict and default");
+  if (security_ && *security_ != "default") result.security = *security_;
   result.init = init_;
   result.hostname = hostname_.value_or("");
   result.add_hosts = add_hosts_;
@@ -124,6 +135,23 @@ Result<void> BoxFlags::set_container(BoxOptions& result) const {
   if (timeout_) {
     TRY_ASSIGN(const std::chrono::seconds seconds, parse_seconds("--timeout", *timeout_));
     result.timeout_seconds = static_cast<unsigned>(seconds.count());
+  }
+  return {};
+}
+
+Result<void> BoxFlags::set_network(BoxOptions& result) const {
+  if (network_) result.network = *network_ == "default" ? "" : *network_;
+  if (network_ && network_->empty())
+    return fail(ErrorCode::kInvalidArgument, "--network \"\": not a network; there are none and default");
+  result.publish = publish_;
+  result.publish_all = publish_all_;
+  result.host_access = host_access_;
+  result.allow_net = allow_net_;
+  if (net_tx_kbps_) {
+    TRY_ASSIGN(result.net_tx_kbps, parse_rate("--net-tx-kbps", *net_tx_kbps_));
+  }
+  if (net_rx_kbps_) {
+    TRY_ASSIGN(result.net_rx_kbps, parse_rate("--net-rx-kbps", *net_rx_kbps_));
   }
   return {};
 }

@@ -21,6 +21,7 @@ class BoxFlags {
  private:
   Result<void> set_machine(BoxOptions& result) const;
   Result<void> set_container(BoxOptions& result) const;
+  Result<void> set_network(BoxOptions& result) const;
 
   bool interactive_ = false;
   bool tty_ = false;
@@ -28,10 +29,15 @@ class BoxFlags {
   bool auto_remove_ = false;
   bool init_ = false;
   bool read_only_ = false;
+  bool publish_all_ = false;
+  bool host_access_ = false;
   std::optional<std::string> rootfs_, name_, working_dir_, user_, entrypoint_, cpus_, memory_, disk_size_;
   std::optional<std::string> hostname_, shm_size_, stop_signal_, stop_timeout_, timeout_;
-  std::vector<std::string> env_, env_files_, add_hosts_, dns_, dns_search_, dns_options_, labels_, ulimits_, tmpfs_, volumes_, mounts_, cap_add_,
-      cap_drop_;
+  std::optional<std::string> security_;
+  std::optional<std::string> network_, net_tx_kbps_, net_rx_kbps_;
+  std::vector<std::string> publish_, allow_net_;
+  std::vector<std::string> env_, env_files_, add_hosts_, dns_, dns_search_, dns_options_, labels_, ulimits_, tmpfs_, volumes_,
+      mounts_, cap_add_, cap_drop_;
 };
 
 /// The command behind an operand: `words` without the "--" that may stand before it.

@@ -2,7 +2,10 @@
 
 #include <string>
 
+#include "runtime/isolation.h"
+#include "runtime/network_usage.h"
 #include "runtime/option_fields.h"
+#include "runtime/published_ports.h"
 
 namespace boxlite::cli {
 namespace {
@@ -21,6 +24,8 @@ Json or_null(const std::optional<T>& value) {
 }  // namespace
 
 Json summary_json(const BoxInfo& box) {
+  Json ports = Json::array();
+  for (const PublishedPort& port : box.ports) ports.push_back(to_json(port));
   return Json{{"id", box.id},
               {"name", box.name},
               {"image", box.image},
@@ -36,7 +41,8 @@ Json summary_json(const BoxInfo& box) {
               {"created_at", box.created_at},
               {"started_at", box.started_at},
               {"finished_at", box.finished_at},
-              {"accelerator", box.accelerator}};
+              {"accelerator", box.accelerator},
+              {"ports", std::move(ports)}};
 }
 
 Json detail_json(const BoxInfo& box) {
@@ -52,6 +58,8 @@ Json detail_json(const BoxInfo& box) {
                       {"destination", mount.destination},
                       {"rw", !mount.read_only}});
   }
+  result["isolation"] = to_json(box.isolation);
+  result["network_usage"] = box.network_usage ? to_json(*box.network_usage) : Json(nullptr);
   return result;
 }
 
@@ -88,7 +96,13 @@ Json host_json(const HostInfo& host) {
               {"accelerator", host.accelerator},
               {"accelerator_reason", host.accelerator_reason},
               {"isolation", host.isolation},
+              {"isolation_layers", to_json(host.isolation_layers)},
               {"qemu_version", host.qemu_version},
+              {"templates", host.templates},
+              {"template_bytes", host.template_bytes},
+              {"template_failures", host.template_failures},
+              {"starts_restored", host.starts_restored},
+              {"starts_booted", host.starts_booted},
               {"boxes_total", host.boxes_total},
               {"boxes_running", host.boxes_running},
               {"images", host.images}};

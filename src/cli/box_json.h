@@ -4,8 +4,8 @@
 #include "base/json.h"
 #include "boxlite/box_info.h"
 #include "boxlite/image.h"
-#include "boxlite/volume.h"
 #include "boxlite/runtime.h"
+#include "boxlite/volume.h"
 
 namespace boxlite::cli {
 

@@ -9,6 +9,7 @@ namespace boxlite::cli {
 
 Result<CidFile> CidFile::create(const std::optional<std::string>& path) {
   if (!path) return CidFile({}, {});
+  if (path->empty()) return fail(ErrorCode::kInvalidArgument, "--cidfile \"\": name a file, or leave the flag out");
   auto fd = sys::open(*path, O_WRONLY | O_CREAT | O_EXCL, 0644);
   if (fd) return CidFile(*path, std::move(*fd));
   if (fd.error().code() != ErrorCode::kAlreadyExists)

@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "base/file.h"
+
 namespace boxlite::cli {
 namespace {
 
@@ -16,10 +18,12 @@ using ::testing::Not;
 class EnvFileTest : public ::testing::Test {
  protected:
   std::string file(std::string_view text, const std::string& name = "env") {
-    const std::string path = ::testing::TempDir() + "/" + name;
+    const std::string path = directory_.path() + "/" + name;
     std::ofstream(path, std::ios::binary) << text;
     return path;
   }
+
+  const TempDir directory_ = *TempDir::create(::testing::TempDir(), "env-file-");  // tests run side by side
 };
 
 TEST_F(EnvFileTest, LinesAreTakenAsTheyAre) {

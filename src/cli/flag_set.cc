@@ -49,6 +49,12 @@ FlagSet::FlagSet(Invocation& invocation, std::string verb, std::string usage, st
   global("--home", "DIR", invocation.runtime.home, "Where boxes and images are kept (default $BOXLITE_HOME, else ~/.boxlite)");
   global("--accel", "kvm|tcg", invocation.runtime.accelerator,
          "Force the accelerator of boxes started now (default: proven once per boot)");
+  CLI::Option* cold = app_->add_flag("--cold")->description(
+      "Boot boxes started now, instead of restoring them from a template (also $BOXLITE_COLD)");
+  cold->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->group("Global options");
+  setters_.push_back([cold, &target = invocation.runtime.cold_start] {
+    if (cold->count() > 0) target = cold->results().back() == "true";
+  });
 }
 
 FlagSet::~FlagSet() = default;
@@ -78,10 +84,16 @@ void FlagSet::list(const std::string& names, const std::string& placeholder, std
   });
 }
 
+void FlagSet::refuse(std::vector<std::string> names, const std::string& instead) {
+  for (std::string& name : names) refused_.emplace(std::move(name), instead);
+}
+
 void FlagSet::footer(const std::string& text) { app_->footer(text); }
 
 Result<CLI::Option*> FlagSet::find(const std::string& name) const {
   if (CLI::Option* option = app_->get_option_no_throw(name); option != nullptr) return option;
+  if (const auto refused = refused_.find(name); refused != refused_.end())
+    return fail(ErrorCode::kInvalidArgument, "there is no flag {} for {}: {}", name, verb_, refused->second);
   if (verb_.empty()) return fail(ErrorCode::kInvalidArgument, "unknown flag {}; boxlite --help lists the flags", name);
   return fail(ErrorCode::kInvalidArgument, "unknown flag {} for {}; boxlite {} --help lists the flags", name, verb_, verb_);
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,6 +41,8 @@ class FlagSet {
   void value(const std::string& names, const std::string& placeholder, std::optional<std::string>& target,
              const std::string& help);
   void list(const std::string& names, const std::string& placeholder, std::vector<std::string>& target, const std::string& help);
+  /// Flags of docker's that are not here, with what to do instead.
+  void refuse(std::vector<std::string> names, const std::string& instead);
   /// A text after the flags in the help.
   void footer(const std::string& text);
 
@@ -58,6 +61,7 @@ class FlagSet {
   std::string usage_;  // "boxlite run [OPTIONS] IMAGE …"
   std::unique_ptr<CLI::App> app_;
   std::vector<std::function<void()>> setters_;
+  std::map<std::string, std::string> refused_;
 };
 
 /// For --format, of which json is the only value.

@@ -86,10 +86,11 @@ Result<Foreground> TerminalFlags::foreground() const {
   return Foreground{.detach_keys = std::move(keys), .pass_signals = sig_proxy_};
 }
 
-Result<int> run_in_foreground(Box& box, const BoxOptions& options, const Foreground& foreground) {
+Result<int> run_in_foreground(Box& box, const BoxOptions& options, const Foreground& foreground, Timing& timing) {
   const std::optional<WindowSize> window = window_size();
   StartOptions start;
   start.attach = true;
+  if (timing.on()) start.on_step = [&timing](const StartStep& step) { timing.add(step); };
   if (options.tty && window) {
     start.rows = window->rows;
     start.columns = window->columns;
@@ -117,6 +118,7 @@ Result<int> run_in_foreground(Box& box, const BoxOptions& options, const Foregro
   const Result<PumpEnd> end = pump_session(session, signals, pump_options(foreground, options.open_stdin, options.tty, window));
   const std::string session_id = session->session_id();
   session.reset();
+  timing.note("command has ended");
 
   if (end) {
     if (std::holds_alternative<Detached>(*end)) {
@@ -132,6 +134,7 @@ Result<int> run_in_foreground(Box& box, const BoxOptions& options, const Foregro
 
   // The command's exit is seen before the disk is synced and the VM is down. Whoever looks next shall find it ended.
   const Result<int> status = status_after(end, box);
+  timing.note("VM is down");
   if (options.auto_remove) TRY(allow_not_found(box.remove(true)));  // waits for the shim's own removal
   return status;
 }
@@ -163,7 +166,7 @@ Result<int> exec_in_foreground(Box& box, ExecOptions options, const Foreground& 
 
 Result<int> attach_in_foreground(Box& box, const AttachOptions& options, const Foreground& foreground) {
   TRY_ASSIGN(SignalWatch signals, watch_session_signals());
-  const std::string farewell = fmt::format("box {} does not answer", box.name());
+  const std::string farewell = fmt::format("box {} does not answer; boxlite rm -f {} ends it", box.name(), box.name());
   TRY_ASSIGN(std::shared_ptr<Execution> session, open_session(signals, farewell, [&] { return box.attach(options); }));
   const bool input = session->takes_stdin();
   const bool tty = session->tty();
@@ -173,7 +176,9 @@ Result<int> attach_in_foreground(Box& box, const AttachOptions& options, const F
     // Another size than the pump gives it next: what runs in the terminal sees a change and paints anew.
     (void)call_within(kAnswerPatience, [session, size = *window] { return session->resize(size.rows + 1, size.columns); });
   }
-  const Result<PumpEnd> end = pump_session(session, signals, pump_options(foreground, input, tty, std::nullopt));
+  PumpOptions pump = pump_options(foreground, input, tty, std::nullopt);
+  pump.replay = true;
+  const Result<PumpEnd> end = pump_session(session, signals, pump);
   session.reset();
   if (end) {
     if (std::holds_alternative<Detached>(*end)) {

@@ -8,6 +8,7 @@
 #include "boxlite/box_options.h"
 #include "cli/flag_set.h"
 #include "cli/session_pump.h"
+#include "cli/timing.h"
 
 namespace boxlite::cli {
 
@@ -30,8 +31,8 @@ class TerminalFlags {
 };
 
 /// Starts the box and stays until its main command has ended and the box is down; the command's exit status. 0 when the user
-/// detached.
-Result<int> run_in_foreground(Box& box, const BoxOptions& options, const Foreground& foreground);
+/// detached. `timing` gets the steps.
+Result<int> run_in_foreground(Box& box, const BoxOptions& options, const Foreground& foreground, Timing& timing);
 
 /// Runs one more command in the box and stays until it has ended; its exit status.
 Result<int> exec_in_foreground(Box& box, ExecOptions options, const Foreground& foreground);

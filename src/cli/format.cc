@@ -133,9 +133,11 @@ std::string status_text(const BoxInfo& box, Time now) {
       return "Created";
     case BoxStatus::kStarting:
       return "Starting";
+    case BoxStatus::kPaused:
     case BoxStatus::kRunning: {
       const auto started = parse_time(box.started_at);
       const std::string up = started ? "Up " + human_duration(now - *started) : "Up";
+      if (box.status == BoxStatus::kPaused) return up + " (Paused)";
       return box.reason.empty() ? up : fmt::format("{} ({})", up, one_line(box.reason));
     }
     case BoxStatus::kStopping:

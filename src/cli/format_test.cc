@@ -105,6 +105,9 @@ TEST(OneLineTest, ControlCharactersAreShownAndTextIsKept) {
                      "31m"),
             "\\x9b31m");
   EXPECT_EQ(one_line("größe …"), "größe …");
+  EXPECT_EQ(one_line("\x9b"
+                     "5m \xff \xe2\x80 \xc2"),
+            "\\x9b5m \\xff \\xe2\\x80 \\xc2");
 }
 
 }  // namespace

@@ -18,10 +18,7 @@ Result<int> verb_image_prune(Invocation& invocation) {
   if (!operands->empty()) return flags.usage_error(fmt::format("image prune takes no operand, got {}", operands->front()));
   if (!force) {
     TRY_ASSIGN(const bool sure, confirm_removal(all ? "images without at least one box associated to them" : "dangling images"));
-    if (!sure) {
-      TRY(print("Total reclaimed space: 0B\n"));
-      return 0;
-    }
+    if (!sure) return 0;
   }
   TRY_ASSIGN(Runtime runtime, open_runtime(invocation));
   TRY_ASSIGN(const ImageRemoval removal, runtime.prune_images(all));

@@ -5,10 +5,10 @@
 
 #include <array>
 #include <cerrno>
-#include <thread>
 #include <utility>
 
 #include "base/sys.h"
+#include "base/thread.h"
 #include "cli/output.h"
 #include "cli/patient_call.h"
 
@@ -27,10 +27,14 @@ void stop_until_done(Box& box, int done) {
 Result<StartOutcome> start_interruptibly(Box& box, const StartOptions& options, SignalWatch& signals) {
   TRY_ASSIGN(sys::Pipe done, sys::pipe());  // end-of-file: the start is over
   StartOutcome outcome{std::nullopt};
-  std::jthread starter([&, over = std::move(done.write_end)]() mutable {
+  auto starter = start_thread([&, over = std::move(done.write_end)]() mutable {
     outcome.started = box.start(options);
     over.reset();
   });
+  if (!starter) {
+    outcome.started = std::unexpected(std::move(starter).error());
+    return outcome;
+  }
   std::jthread stopper;
   while (true) {
     std::array<pollfd, 2> fds = {{{done.read_end.get(), POLLIN, 0}, {signals.poll_fd(), POLLIN, 0}}};
@@ -43,9 +47,9 @@ Result<StartOutcome> start_interruptibly(Box& box, const StartOptions& options, 
       ::_exit(128 + *signal);
     }
     outcome.interrupted_by = *signal;
-    stopper = std::jthread([&] { stop_until_done(box, done.read_end.get()); });
+    if (auto thread = start_thread([&] { stop_until_done(box, done.read_end.get()); })) stopper = std::move(*thread);
   }
-  starter.join();
+  starter->join();
   if (stopper.joinable()) stopper.join();
   return outcome;
 }

@@ -7,6 +7,7 @@
 #include "cli/flag_set.h"
 #include "cli/format.h"
 #include "cli/output.h"
+#include "runtime/published_ports.h"
 
 namespace boxlite::cli {
 namespace {
@@ -15,8 +16,8 @@ constexpr std::size_t kCommandWidth = 20;  // docker's
 
 /// In one of these a box uses the machine. The others are shown with --all.
 bool is_live(BoxStatus status) {
-  return status == BoxStatus::kStarting || status == BoxStatus::kRunning || status == BoxStatus::kStopping ||
-         status == BoxStatus::kUnresponsive;
+  return status == BoxStatus::kStarting || status == BoxStatus::kRunning || status == BoxStatus::kPaused ||
+         status == BoxStatus::kStopping || status == BoxStatus::kUnresponsive;
 }
 
 std::vector<std::string> main_command(const BoxInfo& box, const std::map<std::string, ImageConfig>& images) {
@@ -28,18 +29,28 @@ std::vector<std::string> main_command(const BoxInfo& box, const std::map<std::st
   return words;
 }
 
-Result<std::string> table_of(const Runtime& runtime, const std::vector<BoxInfo>& boxes) {
+std::string ports_text(const std::vector<PublishedPort>& ports) {
+  std::string text;
+  for (const PublishedPort& port : ports) {
+    text += fmt::format("{}{}->{}/{}", text.empty() ? "" : ", ", address_text(port.host_ip, port.host_port), port.box_port,
+                        port.protocol);
+  }
+  return text;
+}
+
+Result<std::string> table_of(const Runtime& runtime, const std::vector<BoxInfo>& boxes, bool whole_commands) {
   std::map<std::string, ImageConfig> images;
   if (!boxes.empty()) {
     TRY_ASSIGN(const std::vector<ImageInfo> known, runtime.images());
     for (const ImageInfo& image : known) images.emplace(image.id, image.config);
   }
   const Time now = std::chrono::system_clock::now();
-  Table table({"BOX ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"});
+  Table table({"BOX ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"});
   for (const BoxInfo& box : boxes) {
-    const std::string command = truncate(command_text(main_command(box, images)), kCommandWidth);
+    const std::string whole = command_text(main_command(box, images));
+    const std::string command = whole_commands ? whole : truncate(whole, kCommandWidth);
     table.add({box.id, familiar_reference(box.image), "\"" + command + "\"", human_age(box.created_at, now),
-               status_text(box, now), one_line(box.name)});
+               status_text(box, now), ports_text(box.ports), one_line(box.name)});
   }
   return table.text();
 }
@@ -50,10 +61,12 @@ Result<int> verb_list(Invocation& invocation) {
   FlagSet flags(invocation, "ls", "[OPTIONS]", "List boxes: those that run, or all");
   bool all = false;
   bool quiet = false;
+  bool no_trunc = false;
   std::vector<std::string> filters;
   std::optional<std::string> format;
   flags.flag("-a,--all", all, "Stopped, failed and created boxes too");
   flags.flag("-q,--quiet", quiet, "Only ids");
+  flags.flag("--no-trunc", no_trunc, "Commands in full length");
   flags.list("-f,--filter", "KEY=VALUE", filters, "Only those with label=NAME[=VALUE], name=PART, id=BEGINNING, status=STATUS");
   flags.value("--format", "json", format, "A JSON array instead of a table");
   TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kAnywhere));
@@ -76,7 +89,7 @@ Result<int> verb_list(Invocation& invocation) {
     for (const BoxInfo& box : boxes) rows.push_back(summary_json(box));
     TRY(print_json(rows));
   } else {
-    TRY_ASSIGN(const std::string table, table_of(runtime, boxes));
+    TRY_ASSIGN(const std::string table, table_of(runtime, boxes, no_trunc));
     TRY(print(table));
   }
   return 0;

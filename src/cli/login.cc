@@ -53,6 +53,7 @@ Result<int> verb_login(Invocation& invocation) {
   bool password_stdin = false;
   flags.value("-u,--username", "USER", username, "User name; without it you are asked");
   flags.flag("--password-stdin", password_stdin, "Read the password from standard input; without it you are asked");
+  flags.refuse({"-p", "--password"}, "everybody here could see a password given that way; use --password-stdin, or be asked");
   TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kAnywhere));
   if (!operands) return 0;
   if (operands->size() > 1) return flags.usage_error("login takes one REGISTRY");

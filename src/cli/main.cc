@@ -40,9 +40,13 @@ constexpr std::array kVerbs = {
     Verb{"rm", verb_rm, "Remove boxes"},
     Verb{"create", verb_create, "Create a box without starting it"},
     Verb{"kill", verb_kill, "Send a signal to boxes"},
+    Verb{"pause", verb_pause, "Let boxes stand still"},
+    Verb{"unpause", verb_unpause, "Let paused boxes go on"},
     Verb{"rename", verb_rename, "Give a box another name"},
     Verb{"top", verb_top, "Print the processes of a box"},
     Verb{"stats", verb_stats, "Print what boxes use, every second"},
+    Verb{"port", verb_port, "Print which ports of this host lead into a box"},
+    Verb{"network", verb_network, "Reach a port in a box"},
     Verb{"wait", verb_wait, "Wait until boxes have ended and print their exit codes"},
     Verb{"inspect", verb_inspect, "Print all about boxes as JSON"},
     Verb{"pull", verb_pull, "Get an image"},
@@ -56,15 +60,17 @@ constexpr std::array kVerbs = {
     Verb{"import", verb_import, "Make an image of the tar of a root file system"},
     Verb{"image", verb_image, "Work with images: inspect, prune, and the above"},
     Verb{"volume", verb_volume, "Make, list and remove volumes"},
+    Verb{"doctor", verb_doctor, "Look for what is wrong with this host and this home"},
+    Verb{"gc", verb_gc, "Remove what nothing refers to"},
     Verb{"info", verb_info, "Print what this host offers"},
     Verb{"version", verb_version, "Print the version"},
 };
 
 // Docker's commands that are not here: they are meant as they are, whatever they resemble.
-constexpr std::array<std::string_view, 28> kDockersOwn = {
-    "build",  "builder", "buildx",   "commit",  "compose", "config", "container", "context", "diff", "events",
-    "export", "history", "manifest", "network", "node",    "pause",  "plugin",    "port",    "push", "search",
-    "secret", "service", "stack",    "swarm",   "system",  "trust",  "unpause",   "update"};
+constexpr std::array<std::string_view, 24> kDockersOwn = {"build",     "builder", "buildx", "commit", "compose", "config",
+                                                          "container", "context", "diff",   "events", "export",  "history",
+                                                          "manifest",  "node",    "plugin", "push",   "search",  "secret",
+                                                          "service",   "stack",   "swarm",  "system", "trust",   "update"};
 
 Result<int> run_verb(const std::string& name, Invocation& invocation) {
   const auto* verb = std::ranges::find(kVerbs, name, &Verb::name);

@@ -20,6 +20,7 @@ std::string beside(const std::string& path) {
 
 Result<OutputFile> OutputFile::create(const std::string& path) {
   if (const auto st = sys::stat(path); st && !S_ISREG(st->st_mode)) {
+    if (S_ISDIR(st->st_mode)) return fail(ErrorCode::kInvalidArgument, "{} is a directory; name a file in it", path);
     TRY_ASSIGN(UniqueFd fd, check_path(sys::open(path, O_WRONLY)));
     return OutputFile(path, "", std::move(fd));
   }

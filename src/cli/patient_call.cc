@@ -8,11 +8,11 @@
 #include <future>
 #include <memory>
 #include <optional>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "base/sys.h"
+#include "base/thread.h"
 #include "cli/output.h"
 
 namespace boxlite::cli {
@@ -34,7 +34,9 @@ bool asks_to_end(int signal) { return signal == SIGINT || signal == SIGTERM || s
 Result<void> call_within(std::chrono::milliseconds patience, std::function<Result<void>()> call) {
   std::promise<Result<void>> promise;
   std::future<Result<void>> answer = promise.get_future();
-  std::thread([promise = std::move(promise), call = std::move(call)]() mutable { promise.set_value(call()); }).detach();
+  auto caller = start_thread([promise = std::move(promise), call = std::move(call)]() mutable { promise.set_value(call()); });
+  if (!caller) return std::unexpected(std::move(caller).error());
+  caller->detach();
   if (answer.wait_for(patience) == std::future_status::timeout) return fail(ErrorCode::kUnavailable, "the box does not answer");
   return answer.get();
 }
@@ -42,10 +44,11 @@ Result<void> call_within(std::chrono::milliseconds patience, std::function<Resul
 void call_or_leave(SignalWatch& signals, std::string_view farewell, const std::function<void()>& call) {
   Result<sys::Pipe> done = sys::pipe();  // end-of-file: the call is done
   if (!done) return call();
-  std::jthread caller([&, over = std::move(done->write_end)]() mutable {
+  const auto caller = start_thread([&, over = std::move(done->write_end)]() mutable {
     call();
     over.reset();
   });
+  if (!caller) return call();
   std::vector<int> seen;
   int ending = 0;
   Clock::time_point deadline;

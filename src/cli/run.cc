@@ -15,6 +15,8 @@ Result<int> verb_run(Invocation& invocation) {
   flags.flag("-d,--detach", detach, "Leave the box running, print its id and return");
   box_flags.add_to(flags);
   std::optional<std::string> cid_path;
+  bool timed = false;
+  flags.flag("--timing", timed, "Print where the time went, on standard error");
   flags.value("--cidfile", "FILE", cid_path, "Write the id of the box to a new file");
   PullFlags pull_flags;
   pull_flags.add_policy_to(flags);
@@ -27,13 +29,23 @@ Result<int> verb_run(Invocation& invocation) {
   TRY_ASSIGN(const Foreground foreground, terminal.foreground());
   if (!detach) TRY(check_terminal_input(options.open_stdin, options.tty));
 
+  Timing timing(timed);
   TRY_ASSIGN(Runtime runtime, open_runtime(invocation));
   TRY_ASSIGN(CidFile cid_file, CidFile::create(cid_path));
   TRY_ASSIGN(Box box, runtime.create(options, pull));
   TRY(cid_file.keep(box));
-  if (!detach) return run_in_foreground(box, options, foreground);
+  timing.note("box is made");
+  if (!detach) {
+    const Result<int> status = run_in_foreground(box, options, foreground, timing);
+    if (options.auto_remove) timing.note("box is removed");
+    timing.print();
+    return status;
+  }
 
-  const auto started = box.start({});
+  StartOptions start;
+  if (timed) start.on_step = [&timing](const StartStep& step) { timing.add(step); };
+  const auto started = box.start(start);
+  timing.print();
   if (!started) {
     if (options.auto_remove) (void)box.remove(true);
     return std::unexpected(started.error());

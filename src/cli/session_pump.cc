@@ -15,6 +15,7 @@
 #include "base/sys.h"
 #include "cli/detach_keys.h"
 #include "cli/patient_call.h"
+#include "cli/replay_filter.h"
 
 namespace boxlite::cli {
 namespace {
@@ -38,7 +39,9 @@ class Pump {
         signals_(signals),
         options_(options),
         detach_keys_(options.detach_keys),
-        reading_(options.input) {}
+        reading_(options.input) {
+    if (options.replay && options.tty && is_terminal(STDOUT_FILENO)) replay_filter_.emplace(session_.replay_end());
+  }
 
   Result<PumpEnd> run();
 
@@ -64,6 +67,7 @@ class Pump {
   PumpOptions options_;
 
   std::optional<PendingOutput> output_;
+  std::optional<ReplayFilter> replay_filter_;  // a terminal's output is all on stdout
   DetachKeys detach_keys_;
   std::string input_;
   bool reading_;                // standard input may have more
@@ -95,6 +99,7 @@ Result<void> Pump::take_events() {
       return {};
     }
     OutputChunk& chunk = std::get<OutputChunk>(*event);
+    if (replay_filter_) chunk.data = replay_filter_->pass(chunk.offset, chunk.data);
     if (chunk.data.empty()) continue;
     output_ = PendingOutput{chunk.stream == OutputStream::kStdout ? STDOUT_FILENO : STDERR_FILENO, std::move(chunk.data)};
     write_output();

@@ -31,6 +31,7 @@ struct PumpOptions {
   std::optional<WindowSize> window = {};  // what that terminal was given
   bool pass_signals = true;               // false: a signal for us is for us alone, also without a terminal
   std::string detach_keys = {};           // "": none
+  bool replay = false;                    // it begins with output from before: ReplayFilter, if both sides are terminals
 };
 
 /// Our output cannot be written any more: its reader went away (code kUnavailable), the disk is full, …

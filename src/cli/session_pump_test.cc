@@ -83,6 +83,7 @@ Result<void> Execution::resize(unsigned rows, unsigned columns) {
   return {};
 }
 
+std::uint64_t Execution::replay_end() const { return 0; }
 int Execution::poll_fd() const { return impl_->sockets_.a.get(); }
 bool Execution::wants_write() const { return impl_->refuse_next_; }
 bool Execution::has_event() const { return !impl_->events_.empty(); }

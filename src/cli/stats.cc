@@ -5,13 +5,14 @@
 
 #include <algorithm>
 #include <map>
-#include <thread>
 
 #include "base/sys.h"
+#include "base/thread.h"
 #include "cli/each_box.h"
 #include "cli/format.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
+#include "runtime/network_usage.h"
 
 namespace boxlite::cli {
 namespace {
@@ -62,6 +63,19 @@ Result<std::vector<Subject>> subjects(const Runtime& runtime, const std::vector<
   return result;
 }
 
+/// Boxes that are gone. The error of the last one: there is nothing left to measure.
+Result<void> drop_removed(const Runtime& runtime, std::vector<Subject>& boxes) {
+  std::vector<Subject> left;
+  for (Subject& box : boxes) {
+    const auto found = runtime.get(box.id);
+    if (found || found.error().code() != ErrorCode::kNotFound) left.push_back(box);
+  }
+  if (left.empty())
+    return fail(ErrorCode::kNotFound, "box {} was removed; `boxlite ls -a` lists those that are here", boxes.back().name);
+  boxes = std::move(left);
+  return {};
+}
+
 /// All at once: a box that does not answer holds up nobody.
 Samples sample(const Runtime& runtime, const std::vector<Subject>& boxes) {
   std::vector<std::optional<BoxUsage>> usages(boxes.size());
@@ -69,11 +83,13 @@ Samples sample(const Runtime& runtime, const std::vector<Subject>& boxes) {
     std::vector<std::jthread> threads;
     threads.reserve(boxes.size());
     for (std::size_t i = 0; i < boxes.size(); ++i) {
-      threads.emplace_back([&, i] {
+      const auto ask = [&, i] {
         const auto box = runtime.get(boxes[i].id);
         if (!box) return;
         if (auto usage = box->usage()) usages[i] = *usage;
-      });
+      };
+      auto thread = start_thread(ask);
+      thread ? threads.push_back(std::move(*thread)) : ask();
     }
   }
   Samples samples;
@@ -119,19 +135,25 @@ double memory_percent(const BoxUsage& usage) {
   return 100.0 * static_cast<double>(usage.memory_bytes) / static_cast<double>(usage.memory_limit_bytes);
 }
 
+std::string network_text(const std::optional<NetworkUsage>& usage) {
+  if (!usage) return "-- / --";
+  return human_size(usage->rx_bytes) + " / " + human_size(usage->tx_bytes);
+}
+
 std::string table_of(const std::vector<Row>& rows) {
   constexpr const char* kNone = "--";
   const auto percent_text = [](const std::optional<double>& value) { return value ? fmt::format("{:.2f}%", *value) : kNone; };
-  Table table({"BOX ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "BLOCK I/O", "PIDS", "HOST CPU %", "HOST MEM"});
+  Table table(
+      {"BOX ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O", "BLOCK I/O", "PIDS", "HOST CPU %", "HOST MEM"});
   for (const Row& row : rows) {
     if (!row.usage) {
-      table.add({row.box.id, row.box.name, kNone, "-- / --", kNone, "-- / --", kNone, kNone, kNone});
+      table.add({row.box.id, row.box.name, kNone, "-- / --", kNone, "-- / --", "-- / --", kNone, kNone, kNone});
       continue;
     }
     const BoxUsage& usage = *row.usage;
     table.add({row.box.id, row.box.name, percent_text(row.cpu_percent),
                human_binary_size(usage.memory_bytes) + " / " + human_binary_size(usage.memory_limit_bytes),
-               fmt::format("{:.2f}%", memory_percent(usage)),
+               fmt::format("{:.2f}%", memory_percent(usage)), network_text(usage.network),
                human_size(usage.block_read_bytes) + " / " + human_size(usage.block_write_bytes), std::to_string(usage.processes),
                percent_text(row.host_cpu_percent), human_binary_size(usage.host_memory_bytes)});
   }
@@ -143,19 +165,21 @@ Json json_of(const std::vector<Row>& rows) {
   Json result = Json::array();
   for (const Row& row : rows) {
     const auto of_usage = [&row](const auto& value) { return row.usage ? Json(value(*row.usage)) : Json(nullptr); };
-    result.push_back(Json{{"id", row.box.id},
-                          {"name", row.box.name},
-                          {"cpu_percent", number(row.cpu_percent)},
-                          {"cpu_ns", of_usage([](const BoxUsage& usage) { return usage.cpu_ns; })},
-                          {"memory_bytes", of_usage([](const BoxUsage& usage) { return usage.memory_bytes; })},
-                          {"memory_limit_bytes", of_usage([](const BoxUsage& usage) { return usage.memory_limit_bytes; })},
-                          {"memory_percent", of_usage(memory_percent)},
-                          {"block_read_bytes", of_usage([](const BoxUsage& usage) { return usage.block_read_bytes; })},
-                          {"block_write_bytes", of_usage([](const BoxUsage& usage) { return usage.block_write_bytes; })},
-                          {"pids", of_usage([](const BoxUsage& usage) { return usage.processes; })},
-                          {"host_cpu_percent", number(row.host_cpu_percent)},
-                          {"host_cpu_ns", of_usage([](const BoxUsage& usage) { return usage.host_cpu_ns; })},
-                          {"host_memory_bytes", of_usage([](const BoxUsage& usage) { return usage.host_memory_bytes; })}});
+    result.push_back(
+        Json{{"id", row.box.id},
+             {"name", row.box.name},
+             {"cpu_percent", number(row.cpu_percent)},
+             {"cpu_ns", of_usage([](const BoxUsage& usage) { return usage.cpu_ns; })},
+             {"memory_bytes", of_usage([](const BoxUsage& usage) { return usage.memory_bytes; })},
+             {"memory_limit_bytes", of_usage([](const BoxUsage& usage) { return usage.memory_limit_bytes; })},
+             {"memory_percent", of_usage(memory_percent)},
+             {"block_read_bytes", of_usage([](const BoxUsage& usage) { return usage.block_read_bytes; })},
+             {"block_write_bytes", of_usage([](const BoxUsage& usage) { return usage.block_write_bytes; })},
+             {"network", of_usage([](const BoxUsage& usage) { return usage.network ? to_json(*usage.network) : Json(nullptr); })},
+             {"pids", of_usage([](const BoxUsage& usage) { return usage.processes; })},
+             {"host_cpu_percent", number(row.host_cpu_percent)},
+             {"host_cpu_ns", of_usage([](const BoxUsage& usage) { return usage.host_cpu_ns; })},
+             {"host_memory_bytes", of_usage([](const BoxUsage& usage) { return usage.host_memory_bytes; })}});
   }
   return result;
 }
@@ -191,6 +215,8 @@ Result<int> verb_stats(Invocation& invocation) {
     before = std::move(now);
     if (operands->empty()) {
       TRY_ASSIGN(boxes, subjects(runtime, *operands));
+    } else {
+      TRY(drop_removed(runtime, boxes));
     }
   }
 }

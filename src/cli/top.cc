@@ -32,7 +32,9 @@ std::string time_text(std::chrono::nanoseconds cpu) {
 
 std::string share_text(const BoxProcess& process, Time now) {
   const auto lived = now - process.started;
-  return std::to_string(lived > lived.zero() ? std::min<std::int64_t>(process.cpu_time.count() * 100 / lived.count(), 9999) : 0);
+  if (lived <= lived.zero()) return "0";
+  const double percent = 100 * static_cast<double>(process.cpu_time.count()) / static_cast<double>(lived.count());
+  return std::to_string(static_cast<int>(std::min(percent, 9999.0)));
 }
 
 std::string table_of(const std::vector<BoxProcess>& processes) {

@@ -35,9 +35,10 @@ char lower(char c) { return static_cast<char>(std::tolower(static_cast<unsigned 
 
 constexpr int kMaxSignal = 64;
 
-/// "2026-11-24", "2026-11-24T05:46:33.5"
+/// "2026-11-24", "2026-11-24T05:46", "2026-11-24T05:46:33.5"
 std::optional<Time> local_time(const std::string& text) {
-  const auto as_utc = parse_time((text.size() == 10 ? text + "T00:00:00" : text) + "Z");
+  const std::string_view missing = text.size() == 10 ? "T00:00:00" : text.size() == 16 ? ":00" : "";
+  const auto as_utc = parse_time(fmt::format("{}{}Z", text, missing));
   if (!as_utc) return std::nullopt;
   const auto seconds = std::chrono::floor<std::chrono::seconds>(*as_utc);
   const std::time_t count = seconds.time_since_epoch().count();
@@ -152,6 +153,13 @@ Result<std::size_t> parse_count(std::string_view flag, std::string_view value) {
   const auto number = whole_number(value);
   if (number) return *number;
   return fail(ErrorCode::kInvalidArgument, "{} {}: not a number of lines; use a whole number, or all", flag,
+              value.empty() ? "\"\"" : value);
+}
+
+Result<std::uint64_t> parse_rate(std::string_view flag, std::string_view value) {
+  const auto number = whole_number(value);
+  if (number && *number > 0) return *number;
+  return fail(ErrorCode::kInvalidArgument, "{} {}: not a rate; use a whole number of kbit/s, or leave it out for no limit", flag,
               value.empty() ? "\"\"" : value);
 }
 

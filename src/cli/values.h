@@ -27,6 +27,9 @@ Result<std::chrono::seconds> parse_seconds(std::string_view flag, std::string_vi
 /// A number of things, zero included.
 Result<std::size_t> parse_count(std::string_view flag, std::string_view value);
 
+/// kbit/s, at least one.
+Result<std::uint64_t> parse_rate(std::string_view flag, std::string_view value);
+
 /// A moment in docker's notations: RFC 3339, with or without offset (local time then), fraction and time of day; seconds since
 /// 1970; a span before `now` like "10m" or "1h30m".
 Result<Time> parse_moment(std::string_view flag, const std::string& value, Time now);

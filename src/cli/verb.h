@@ -15,7 +15,10 @@ struct Invocation {
   std::vector<std::string> arguments;  // behind the verb
 };
 
-/// Opens the home, after a check of --accel.
+/// Refuses an --accel that there is not.
+Result<void> check_accelerator(const Invocation& invocation);
+
+/// Opens the home, after that check.
 Result<Runtime> open_runtime(const Invocation& invocation);
 
 /// The same for verbs that only look, or name boxes: a home that is not there is none the better for being made by a typo.
@@ -34,6 +37,8 @@ Result<int> verb_rename(Invocation& invocation);
 Result<int> verb_top(Invocation& invocation);
 Result<int> verb_stats(Invocation& invocation);
 Result<int> verb_kill(Invocation& invocation);
+Result<int> verb_pause(Invocation& invocation);
+Result<int> verb_unpause(Invocation& invocation);
 Result<int> verb_cp(Invocation& invocation);
 Result<int> verb_exec(Invocation& invocation);
 Result<int> verb_attach(Invocation& invocation);
@@ -55,6 +60,10 @@ Result<int> verb_import(Invocation& invocation);
 Result<int> verb_tag(Invocation& invocation);
 Result<int> verb_rmi(Invocation& invocation);
 Result<int> verb_volume(Invocation& invocation);
+Result<int> verb_port(Invocation& invocation);
+Result<int> verb_network(Invocation& invocation);
+Result<int> verb_doctor(Invocation& invocation);
+Result<int> verb_gc(Invocation& invocation);
 Result<int> verb_info(Invocation& invocation);
 
 }  // namespace boxlite::cli

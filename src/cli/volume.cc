@@ -120,10 +120,7 @@ Result<int> verb_prune_volumes(Invocation& invocation) {
   if (!operands->empty()) return flags.usage_error(fmt::format("volume prune takes no operand, got {}", operands->front()));
   if (!force) {
     TRY_ASSIGN(const bool sure, confirm_removal(all ? "volumes that no box has" : "anonymous volumes that no box has"));
-    if (!sure) {
-      TRY(print("Total reclaimed space: 0B\n"));
-      return 0;
-    }
+    if (!sure) return 0;
   }
   TRY_ASSIGN(Runtime runtime, open_existing(invocation));
   TRY_ASSIGN(const VolumeRemoval removal, runtime.prune_volumes(all));

@@ -1,6 +1,5 @@
 // boxlite wait: wait for the end of boxes.
 #include "cli/each_box.h"
-#include "cli/output.h"
 
 namespace boxlite::cli {
 
@@ -11,9 +10,9 @@ Result<int> verb_wait(Invocation& invocation) {
   TRY(require_boxes(flags, *operands));
 
   TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
-  return for_each_box(runtime, *operands, [](Box& box, const std::string&) -> Result<void> {
+  return for_all_boxes(runtime, *operands, [](Box& box, const std::string&) -> Result<std::string> {
     TRY_ASSIGN(const int code, box.wait());
-    return print(fmt::format("{}\n", code));
+    return std::to_string(code);
   });
 }
 

@@ -30,6 +30,7 @@ constexpr std::size_t kBuffer = 64 * 1024;
 constexpr std::size_t kSendAtOnce = 16 * kBuffer;
 constexpr int kMaxDepth = 512;  // one descriptor each
 constexpr std::size_t kMaxXattrBytes = 64 * 1024;
+constexpr std::size_t kMaxMadeUp = std::size_t{64} * 1024 * 1024;
 
 // Made by the kernel as it is read.
 bool is_pseudo_file_system(int directory) {
@@ -57,6 +58,25 @@ std::vector<std::pair<std::string, std::string>> xattrs_of(int file) {
     found.emplace_back(name, std::move(value));
   }
   return found;
+}
+
+// What comes behind the first kBuffer bytes of a file that was told to have fewer. Of one that is growing, nothing: it has been
+// read as far as it went. One that the kernel makes up is whole only at its end.
+Result<std::string> rest_of(int file, std::uint64_t told, const std::string& path) {
+  TRY_ASSIGN(const struct stat now, sys::fstat(file));
+  std::string rest;
+  if (static_cast<std::uint64_t>(now.st_size) > told) return rest;
+  for (;;) {
+    const std::size_t used = rest.size();
+    rest.resize(used + kBuffer);
+    TRY_ASSIGN(const std::size_t count, sys::read_full(file, std::as_writable_bytes(std::span(rest).subspan(used))));
+    rest.resize(used + count);
+    if (count < kBuffer) return rest;
+    if (rest.size() > kMaxMadeUp) {
+      return fail(ErrorCode::kUnsupported, "{} has no size and goes on for more than {} MiB; read it with `boxlite exec`", path,
+                  kMaxMadeUp >> 20U);
+    }
+  }
 }
 
 TarEntry entry_of(std::string path, const struct stat& st, EntryType type) {
@@ -181,9 +201,14 @@ Result<void> Packer::add_file(UniqueFd file, const std::string& path) {
     // A small one is read before its size is told: what the kernel makes up has a size of 0 or 4096.
     std::array<char, kBuffer> content;
     TRY_ASSIGN(const std::size_t count, sys::read_full(file.get(), std::as_writable_bytes(std::span(content))));
-    entry.size = count;
+    std::string rest;
+    if (count == content.size()) {
+      TRY_ASSIGN(rest, rest_of(file.get(), entry.size, path));
+    }
+    entry.size = count + rest.size();
     TRY(write(encode_tar_header(entry)));
     TRY(write({content.data(), count}));
+    TRY(write(rest));
   }
   return write(std::string(tar_padding(entry.size), '\0'));
 }

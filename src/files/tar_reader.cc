@@ -1,6 +1,9 @@
 #include "files/tar_reader.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <limits>
@@ -8,10 +11,13 @@
 #include <string_view>
 #include <utility>
 
+#include "base/sys.h"
+
 namespace boxlite::files {
 namespace {
 
 constexpr std::size_t kBuffer = 64 * 1024;
+constexpr std::uint64_t kMoveAtOnce = 1024 * 1024;
 constexpr std::uint64_t kMaxExtension = 1024 * 1024;  // a pax header or a long name
 constexpr int kMaxExtensions = 16;                    // before one entry
 constexpr std::size_t kMaxXattrs = 128;
@@ -215,7 +221,7 @@ std::string without_nul(std::string text) {
 
 }  // namespace
 
-TarReader::TarReader(Source source) : source_(std::move(source)), buffer_(kBuffer) {}
+TarReader::TarReader(Source source, int pipe) : source_(std::move(source)), pipe_(pipe), buffer_(kBuffer) {}
 
 Result<void> TarReader::fill() {
   begin_ = end_ = 0;
@@ -268,6 +274,30 @@ Result<std::span<const std::byte>> TarReader::data() {
   begin_ += count;
   content_left_ -= count;
   return piece;
+}
+
+Result<void> TarReader::write_data(int file) {
+  while (content_left_ > 0) {
+    if (pipe_ < 0 || begin_ != end_) {
+      TRY_ASSIGN(const std::span<const std::byte> piece, data());
+      if (const auto written = sys::write_all(file, piece); !written) {
+        return std::unexpected(Error::from_errno(written.error().error_number(), "write"));
+      }
+      continue;
+    }
+    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(content_left_, kMoveAtOnce));
+    const ssize_t count = ::splice(pipe_, nullptr, file, nullptr, wanted, 0);
+    if (count > 0) {
+      content_left_ -= static_cast<std::uint64_t>(count);
+    } else if (count == 0) {
+      return damaged("it ends too early");
+    } else if (errno == EINVAL) {  // not all file systems can
+      pipe_ = -1;
+    } else if (errno != EINTR) {
+      return fail_errno("write");
+    }
+  }
+  return {};
 }
 
 Result<void> TarReader::end() {

@@ -21,7 +21,8 @@ using Source = std::function<Result<std::size_t>(std::span<std::byte>)>;
 
 class TarReader {
  public:
-  explicit TarReader(Source source);
+  /// `pipe`: what the source reads from, when that is a pipe and nothing else reads it.
+  explicit TarReader(Source source, int pipe = -1);
 
   /// The next entry; what is left of the one before is skipped. false: the archive is at its end, and so is the source, up to
   /// which it was read.
@@ -29,6 +30,8 @@ class TarReader {
 
   /// The next piece of the entry's content, empty at its end. Valid until the next call.
   Result<std::span<const std::byte>> data();
+  /// What is left of the entry's content, into a file; out of a pipe without a stop on the way.
+  Result<void> write_data(int file);
 
  private:
   using Block = std::array<char, kTarBlock>;
@@ -41,6 +44,7 @@ class TarReader {
   Result<void> end();
 
   Source source_;
+  int pipe_;
   std::vector<std::byte> buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;

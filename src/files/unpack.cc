@@ -60,7 +60,7 @@ class Unpacker {
         base_(std::move(base)),
         shown_(std::move(shown)),
         options_(options),
-        temporary_(".boxlite-" + sys::random_hex(8)) {}
+        temporary_(options.temporary.empty() ? ".boxlite-" + sys::random_hex(8) : options.temporary) {}
 
   void rename_root(Parts root, Parts name) {
     root_ = std::move(root);
@@ -146,7 +146,7 @@ Result<void> Unpacker::leave() {
 // One that is there already keeps its attributes: they are its owner's, not the stream's.
 Result<void> Unpacker::add_directory(const TarEntry& entry, const std::string& name) {
   if (::mkdirat(here(), name.c_str(), 0700) < 0) {
-    if (errno != EEXIST) return fail_errno("make directory");
+    if (errno != EEXIST) return fail_errno("the directory cannot be made");
     const auto mode = mode_at(here(), name);
     if (mode && !S_ISDIR(*mode)) return fail(ErrorCode::kInvalidArgument, "a directory cannot replace what is no directory");
     return enter_one(name);
@@ -167,9 +167,14 @@ Result<void> Unpacker::check_replaceable(const std::string& name) const {
               S_ISDIR(*mode) ? "directory" : "device or socket");
 }
 
+std::unexpected<Error> owner_refused(const TarEntry& entry) {
+  const Error error = Error::from_errno(errno, fmt::format("set owner {}:{}", entry.uid, entry.gid));
+  return std::unexpected(error.error_number() == EPERM ? error.advice("only root can; leave -a out") : error);
+}
+
 Result<void> Unpacker::set_attributes(int file, const TarEntry& entry) const {
   // The owner first: chown takes the set-uid bit away.
-  if (options_.archive && ::fchown(file, entry.uid, entry.gid) < 0) return fail_errno("set owner {}:{}", entry.uid, entry.gid);
+  if (options_.archive && ::fchown(file, entry.uid, entry.gid) < 0) return owner_refused(entry);
   if (::fchmod(file, entry.mode & (options_.archive ? 07777U : 01777U)) < 0) return fail_errno("set mode");
   if (options_.archive) {
     for (const auto& [name, value] : entry.xattrs) {
@@ -185,9 +190,7 @@ Result<void> Unpacker::set_attributes(int file, const TarEntry& entry) const {
 }
 
 Result<void> Unpacker::set_owner_and_time(const char* name, const TarEntry& entry) const {
-  if (options_.archive && ::fchownat(here(), name, entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW) < 0) {
-    return fail_errno("set owner {}:{}", entry.uid, entry.gid);
-  }
+  if (options_.archive && ::fchownat(here(), name, entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW) < 0) return owner_refused(entry);
   const timespec times[] = {{0, UTIME_OMIT}, {entry.mtime, 0}};
   if (::utimensat(here(), name, times, AT_SYMLINK_NOFOLLOW) < 0) return fail_errno("set time");
   return {};
@@ -195,21 +198,15 @@ Result<void> Unpacker::set_owner_and_time(const char* name, const TarEntry& entr
 
 Result<void> Unpacker::write_file(const TarEntry& entry) {
   const UniqueFd file(::openat(here(), temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!file) return fail_errno("make");
-  for (;;) {
-    TRY_ASSIGN(const std::span<const std::byte> piece, reader_.data());
-    if (piece.empty()) break;
-    if (auto written = sys::write_all(file.get(), piece); !written) {
-      return std::unexpected(Error::from_errno(written.error().error_number(), "write"));
-    }
-  }
+  if (!file) return fail_errno("cannot be made");
+  TRY(reader_.write_data(file.get()));
   return set_attributes(file.get(), entry);
 }
 
 Result<void> Unpacker::make_node(const TarEntry& entry) {
   const mode_t type = entry.type == EntryType::kFifo ? S_IFIFO : entry.type == EntryType::kCharDevice ? S_IFCHR : S_IFBLK;
   if (::mknodat(here(), temporary_.c_str(), type | 0600U, makedev(entry.device_major, entry.device_minor)) < 0)
-    return fail_errno("make");
+    return fail_errno("cannot be made");
   if (::fchmodat(here(), temporary_.c_str(), entry.mode & 0777U, 0) < 0) return fail_errno("set mode");
   return set_owner_and_time(temporary_.c_str(), entry);
 }
@@ -260,6 +257,10 @@ Result<void> Unpacker::add_at(const TarEntry& entry, Parts parts) {
   }
   TRY(check_replaceable(name));
   auto made = make_temporary(entry);
+  if (!made && made.error().error_number() == EEXIST && !options_.temporary.empty()) {
+    (void)::unlinkat(here(), temporary_.c_str(), 0);
+    made = make_temporary(entry);
+  }
   if (made && ::renameat(here(), temporary_.c_str(), here(), name.c_str()) < 0) made = fail_errno("rename");
   // Also where the rename did nothing: both were names of one file already.
   if (!made || entry.type == EntryType::kHardLink) (void)::unlinkat(here(), temporary_.c_str(), 0);
@@ -278,8 +279,10 @@ Result<void> Unpacker::finish() {
     if (auto left = leave(); !left) return std::unexpected(std::move(left).error().context(show(name)));
   }
   if (left_out_ == 0) return {};
-  return fail(ErrorCode::kPermissionDenied, "{} device nodes were left out, {} the first: only root with -a makes them",
-              left_out_, show(first_left_out_));
+  const std::string what = left_out_ == 1
+                               ? "the device node " + show(first_left_out_) + " was left out"
+                               : fmt::format("{} device nodes were left out, the first is {}", left_out_, show(first_left_out_));
+  return fail(ErrorCode::kPermissionDenied, "{}; only root makes device nodes, with -a", what);
 }
 
 Result<void> unpack_rest(TarReader& reader, Unpacker& unpacker, TarEntry entry, bool more) {

@@ -20,6 +20,9 @@ struct UnpackOptions {
   bool archive = false;
   /// Device nodes are made. Else they are left out, and the call fails at its end.
   bool devices = false;
+  /// What a file is called until it is whole; empty: ".boxlite-" and a random number. With a name of its own, an unpacking that
+  /// is done again replaces what was left of the one before; nobody else may unpack there at the same time.
+  std::string temporary = {};
 };
 
 /// For a stream of pack(): its first entry lands by docker's rules (landing.h). `root`: what that entry must be called.

@@ -273,6 +273,7 @@ Result<std::vector<ImageInfo>> import_root(const JobRequest& request, JobMonitor
   TRY_ASSIGN(Staging staging, Staging::create(request, monitor));
   TRY_ASSIGN(const SpooledFile layer, spool_uncompressed(request.archive_fd, request.archive_name, staging.directory(),
                                                          request.max_unpacked_bytes, monitor));
+  TRY(check_tar(staging.directory() + "/" + layer.digest.hex(), request.archive_name));
   return make_image(staging, request, request.archive_name, layer, config, sys::utc_now());
 }
 

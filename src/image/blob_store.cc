@@ -72,6 +72,7 @@ Result<void> BlobWriter::verify() {
   if (const Digest actual = hash_.finish(); actual != digest_) {
     return fail(ErrorCode::kCorrupt, "{} has the wrong digest: its contents are {}", what_, actual.text());
   }
+  FAILPOINT("image.blob.sync");
   TRY(sys::fsync(fd_.get(), temporary_));
   fd_.reset();
   return {};

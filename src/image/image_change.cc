@@ -103,7 +103,10 @@ Result<void> apply_change(const std::string& instruction, Json& config) {
     config[word == "CMD" ? "Cmd" : "Entrypoint"] = command_of(rest);
   } else if (word == "ENV" || word == "LABEL") {
     const auto pairs = pairs_of(rest);
-    if (!pairs) return bad();
+    if (!pairs)
+      return fail(ErrorCode::kInvalidArgument,
+                  "--change \"{}\": NAME=VALUE is wanted, each; a value with blanks stands in quotes: {} NAME=\"a b\"",
+                  instruction, word);
     for (const auto& [name, value] : *pairs) {
       if (word == "ENV") {
         set_variable(config["Env"], name, value);

@@ -12,11 +12,11 @@
 #include <mutex>
 #include <optional>
 #include <set>
-#include <thread>
 #include <variant>
 #include <vector>
 
 #include "base/sys.h"
+#include "base/thread.h"
 #include "image/archive_job.h"
 #include "image/archive_writer.h"
 #include "image/blob_locks.h"
@@ -178,16 +178,20 @@ Result<void> PullJob::fetch_in_parallel(const RegistryClient& registry, const st
     }
     return {};
   };
+  const auto fetch_some = [&] {
+    auto result = work();
+    if (result) return;
+    const std::lock_guard lock(mutex);
+    if (!error) error = std::move(result).error();  // what the others say then is that they were cancelled
+    monitor_.cancel();
+  };
   std::vector<std::jthread> threads;
   for (std::size_t i = 0; i < std::min(kParallelLayers, layers.size()); ++i) {
-    threads.emplace_back([&] {
-      auto result = work();
-      if (result) return;
-      const std::lock_guard lock(mutex);
-      if (!error) error = std::move(result).error();  // what the others say then is that they were cancelled
-      monitor_.cancel();
-    });
+    auto thread = start_thread(fetch_some);
+    if (!thread) break;
+    threads.push_back(std::move(*thread));
   }
+  if (threads.empty()) fetch_some();
   threads.clear();  // joins
   if (error) return std::unexpected(std::move(*error));
   for (const BlobWriter& writer : done) staging_.add(writer.digest());
@@ -272,7 +276,9 @@ Result<std::vector<ImageInfo>> run_kind(const JobRequest& request, JobMonitor& m
 
 Result<std::vector<ImageInfo>> run_job(const JobRequest& request, JobMonitor& monitor) {
   auto images = run_kind(request, monitor);
-  if (!images && (images.error().error_number() == ENOSPC || images.error().error_number() == EDQUOT)) {
+  // A save writes nothing there: its error names what it writes to.
+  if (!images && request.kind != JobKind::kSave &&
+      (images.error().error_number() == ENOSPC || images.error().error_number() == EDQUOT)) {
     return std::unexpected(images.error().context(fmt::format("the disk that holds {} is full", request.home)));
   }
   return images;

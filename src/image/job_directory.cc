@@ -38,6 +38,18 @@ void sweep_one(const std::string& tmp, const std::string& name) {
 
 }  // namespace
 
+Result<std::vector<std::string>> JobDirectory::abandoned(const std::string& home) {
+  const std::string tmp = home + "/tmp";
+  TRY_ASSIGN(const std::set<std::string> names, job_names(tmp));
+  std::vector<std::string> paths;
+  for (const std::string& name : names) {
+    std::string path = fmt::format("{}/{}", tmp, name);
+    TRY_ASSIGN(const bool alive, OfdLock::held(path + std::string(kLockSuffix)));
+    if (!alive) paths.push_back(std::move(path));
+  }
+  return paths;
+}
+
 Result<void> JobDirectory::sweep(const std::string& home) {
   const std::string tmp = home + "/tmp";
   TRY_ASSIGN(const std::set<std::string> names, job_names(tmp));

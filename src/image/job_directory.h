@@ -6,6 +6,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/file.h"
 #include "base/ofd_lock.h"
@@ -18,7 +19,10 @@ class JobDirectory {
   /// Makes the directory; removes those of dead jobs first.
   static Result<JobDirectory> create(const std::string& home);
 
-  /// Removes the directories of dead jobs.
+  /// The directories of dead jobs.
+  static Result<std::vector<std::string>> abandoned(const std::string& home);
+
+  /// Removes them.
   static Result<void> sweep(const std::string& home);
 
   JobDirectory(JobDirectory&&) = default;

@@ -8,6 +8,10 @@ namespace boxlite::image {
 namespace {
 
 Result<std::string> registry_of(const JobRequest& request) {
+  if (const std::size_t scheme = request.reference.find("://"); scheme != std::string::npos)
+    return fail(ErrorCode::kInvalidArgument,
+                "\"{}\" is not a registry; name it without {}, and one without TLS as insecure in config.json of the home",
+                request.reference, request.reference.substr(0, scheme + 3));
   if (!is_registry_host(request.reference))
     return fail(ErrorCode::kInvalidArgument, "\"{}\" is not a registry (HOST or HOST:PORT)", request.reference);
   return request.reference == "index.docker.io" ? "docker.io" : request.reference;

@@ -104,7 +104,8 @@ TEST(ManifestTest, APlatformIsChosenAndTheErrorListsWhatThereIs) {
   EXPECT_FALSE(select_platform(parsed, *parse_platform("linux/arm/v6"), "i"));
   const auto absent = select_platform(parsed, *parse_platform("linux/s390x"), "image i");
   ASSERT_FALSE(absent);
-  EXPECT_EQ(absent.error().message(), "image i has no variant for linux/s390x; choose one with --platform, it has: linux/arm/v7, linux/amd64");
+  EXPECT_EQ(absent.error().message(),
+            "image i has no variant for linux/s390x; choose one with --platform, it has: linux/arm/v7, linux/amd64");
 }
 
 TEST(ManifestTest, PlatformsAreCheckedAndTheKernelsNamesTranslated) {

@@ -187,7 +187,10 @@ Result<Reference> parse_reference(std::string_view text) {
 
 std::string to_string(const Reference& reference) {
   if (const auto* layout = std::get_if<LayoutReference>(&reference)) {
-    return fmt::format("{}{}{}{}", kLayoutPrefix, layout->directory, layout->tag.empty() ? "" : ":", layout->tag);
+    if (!layout->tag.empty()) return fmt::format("{}{}:{}", kLayoutPrefix, layout->directory, layout->tag);
+    // What follows a colon in the directory's own name must not be read as a tag.
+    const bool colon = layout->directory.find(':', layout->directory.rfind('/')) != std::string::npos;
+    return fmt::format("{}{}{}", kLayoutPrefix, layout->directory, colon ? "/" : "");
   }
   const auto& image = std::get<RegistryReference>(reference);
   std::string text = fmt::format("{}/{}", image.registry, image.repository);

@@ -49,6 +49,9 @@ TEST(ReferenceTest, ALayoutHasADirectoryAndPerhapsATag) {
   EXPECT_EQ(qualified("oci:dir:v1"), here + "/dir:v1");
   EXPECT_EQ(qualified("oci:./dir/"), here + "/dir");
   EXPECT_EQ(qualified("oci:."), here);
+  // Written and read again, it is the same directory.
+  EXPECT_EQ(qualified("oci:/dir:v1/"), "oci:/dir:v1/");
+  EXPECT_EQ(std::get<LayoutReference>(*parse_reference("oci:/dir:v1/")).directory, "/dir:v1");
 }
 
 TEST(ReferenceTest, SeparatorsInsideNamesFollowTheGrammar) {

@@ -213,6 +213,9 @@ Result<void> RegistryClient::check_login() {
   TRY_ASSIGN(const Reply reply, persist(retry, [&] { return get(*base_, {}, ignore); }));
   if (reply.response.status == 404)
     return fail(ErrorCode::kNotFound, "login: {} is no container registry, it has no /v2/; check its name", endpoint_.name);
+  if (reply.response.status == kUnauthorized || reply.response.status == 403)
+    return fail(ErrorCode::kPermissionDenied, "login: registry {} refused the user name or the password; check them",
+                endpoint_.name);
   if (reply.response.status != kOk) return refused(reply, "login");
   return {};
 }

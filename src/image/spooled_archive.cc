@@ -129,6 +129,14 @@ Result<std::string> SpooledArchive::contents(const std::string& path, std::size_
   return read_file(directory_ + "/" + file.digest.hex(), limit);
 }
 
+Result<void> check_tar(const std::string& path, const std::string& name) {
+  TRY_ASSIGN(const UniqueFd fd, sys::open(path, O_RDONLY | O_NOFOLLOW));
+  TRY_ASSIGN(const ArchivePtr a, open_archive(fd.get(), name, false));
+  archive_entry* entry = nullptr;
+  if (archive_read_next_header(a.get(), &entry) == ARCHIVE_FATAL) return broken(a.get(), name);
+  return {};
+}
+
 Result<SpooledFile> spool_uncompressed(int fd, const std::string& name, const std::string& directory, std::uint64_t limit,
                                        JobMonitor& monitor) {
   TRY_ASSIGN(const ArchivePtr a, open_archive(fd, name, true));

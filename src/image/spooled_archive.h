@@ -41,6 +41,9 @@ class SpooledArchive {
   std::map<std::string, std::string, std::less<>> links_;
 };
 
+/// kCorrupt, with `name`, when the file is no tar archive at all.
+Result<void> check_tar(const std::string& path, const std::string& name);
+
 /// Writes the uncompressed bytes of `fd`, whatever it holds, into the directory under their digest.
 Result<SpooledFile> spool_uncompressed(int fd, const std::string& name, const std::string& directory, std::uint64_t limit,
                                        JobMonitor& monitor);

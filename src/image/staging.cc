@@ -41,6 +41,7 @@ Result<std::optional<OfdLock>> lock_store(int fd) {
 
 Result<Staging> Staging::create(const JobRequest& request, JobMonitor& monitor) {
   TRY_ASSIGN(JobDirectory directory, JobDirectory::create(request.home));
+  FAILPOINT("image.staging");
   TRY_ASSIGN(BlobStore store, BlobStore::open(request.home));
   TRY(ensure_directory(request.home + "/bases", 0700));
   return Staging(request, monitor, std::move(store), std::move(directory));
@@ -110,6 +111,7 @@ Result<std::string> Staging::build_base(const StagedImage& image) const {
   }
   std::string built = fmt::format("{}/{}", directory(), base_file_name(image.manifest.config.digest.text()));
   TRY(build_base_disk(spec, built, *monitor_));
+  FAILPOINT("image.base.built");
   return built;
 }
 
@@ -119,6 +121,7 @@ Result<void> Staging::publish() const {
     TRY(store_.sync());
   }
   for (const auto& [target, built] : built_) TRY(commit_base(built, target));
+  FAILPOINT("image.published");
   return sync_directory(request_->home + "/bases");
 }
 

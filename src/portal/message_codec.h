@@ -12,6 +12,7 @@
 
 #include <google/protobuf/message_lite.h>
 
+#include "agent.pb.h"
 #include "base/result.h"
 
 namespace boxlite::portal {
@@ -23,9 +24,16 @@ inline constexpr std::size_t kMaxChunk = 64U << 10U;
 /// Length prefix and message, ready to send. The message must not be larger than kMaxMessage (kInvalidArgument).
 Result<std::string> encode_message(const google::protobuf::MessageLite& message);
 
+/// A SessionOutput with a chunk of `size` bytes, without them: they follow it on the stream. Spares copying them into a message.
+inline constexpr std::size_t kMaxChunkHead = 32;
+std::string encode_chunk_head(proto::Chunk::Stream stream, std::uint64_t offset, std::size_t size);
+
 /// Collects bytes of a stream and cuts them into messages.
 class MessageReader {
  public:
+  /// `limit`: how long a message may be.
+  explicit MessageReader(std::size_t limit = kMaxMessage) : limit_(limit) {}
+
   void feed(std::span<const std::byte> data);
 
   /// Takes the next whole message into `message`. false: more bytes are needed. kCorrupt: too long, or not a message of this
@@ -36,10 +44,11 @@ class MessageReader {
   /// beyond the message.
   std::size_t missing() const;
 
-  /// Bytes held; at most kMaxMessage + 4 between calls of next() that returned false.
+  /// Bytes held; at most the limit + 4 between calls of next() that returned false.
   std::size_t buffered() const { return buffer_.size() - begin_; }
 
  private:
+  std::size_t limit_;
   std::string buffer_;
   std::size_t begin_ = 0;
 };

@@ -65,6 +65,37 @@ TEST(MessageCodecTest, AnAnnouncedLengthAboveTheLimitIsRefusedBeforeItsBytesCome
   EXPECT_FALSE(reader.next(call)) << "the stream must stay unusable";
 }
 
+TEST(MessageCodecTest, AChunkWhoseBytesFollowItsHeadIsTheSameMessage) {
+  for (const auto stream : {proto::Chunk::STDOUT, proto::Chunk::STDERR}) {
+    for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{1} << 20U, ~std::uint64_t{0}}) {
+      for (const std::size_t size :
+           {std::size_t{1}, std::size_t{100}, std::size_t{127}, std::size_t{128}, std::size_t{20'000}, kMaxChunk}) {
+        const std::string data(size, 'd');
+        const std::string head = encode_chunk_head(stream, offset, size);
+        EXPECT_LE(head.size(), kMaxChunkHead);
+        MessageReader reader;
+        reader.feed(bytes_of(head + data));
+        proto::SessionOutput output;
+        const auto whole = reader.next(output);
+        ASSERT_TRUE(whole && *whole) << size;
+        EXPECT_EQ(reader.buffered(), 0U);
+        EXPECT_EQ(output.chunk().stream(), stream);
+        EXPECT_EQ(output.chunk().offset(), offset);
+        EXPECT_EQ(output.chunk().data(), data);
+      }
+    }
+  }
+}
+
+TEST(MessageCodecTest, AReaderMayHaveALowerLimit) {
+  MessageReader reader(100);
+  proto::Call call;
+  reader.feed(bytes_of(*encode_message(exec_of(std::string(90, 'x')))));
+  EXPECT_TRUE(*reader.next(call));
+  reader.feed(bytes_of(*encode_message(exec_of(std::string(101, 'x')))));
+  EXPECT_EQ(reader.next(call).error().code(), ErrorCode::kCorrupt);
+}
+
 TEST(MessageCodecTest, BytesThatAreNoMessageAreRefusedForGood) {
   MessageReader reader;
   reader.feed(bytes_of(std::string_view("\0\0\0\x02\xff\xff", 6)));

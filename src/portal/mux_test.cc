@@ -459,7 +459,10 @@ TEST(MuxViolationTest, APeerThatSendsAndNeverReadsRunsOutOfWindowNotUsOfMemory) 
   while (host.mux.writable(ids[0]) > 0) {
     for (const StreamId id : ids) host.send(id, std::string(1000, 'x'));
   }
-  // The output stands still. Every half window consumed asks for an update of 12 bytes.
+  // The output stands still. Every half window consumed asks for an update of 12 bytes, for which half of the streams find room.
+  while (host.mux.output().size() < Mux::kMaxQueuedOutput + Mux::kControlReserve - 12 * Mux::kMaxStreams / 2) {
+    ASSERT_TRUE(host.feed(frame(kPing, kSyn, 0, 0)));
+  }
   bool accepted = true;
   std::size_t rounds = 0;
   for (; accepted && rounds < 20; ++rounds) {

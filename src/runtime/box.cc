@@ -11,13 +11,14 @@
 #include "runtime/ping.h"
 #include "runtime/removal.h"
 #include "runtime/session_client.h"
+#include "runtime/silence.h"
 #include "runtime/start.h"
 #include "runtime/stop.h"
 
 namespace boxlite {
 namespace {
 
-constexpr auto kShimPatience = std::chrono::seconds(10);
+constexpr auto kUsagePatience = std::chrono::seconds(2);
 
 template <typename T>
 Result<T> explain(const Context& context, const BoxRow& row, Result<T> result) {
@@ -31,13 +32,16 @@ Result<void> explain_copy(const Context& context, const BoxRow& row, Result<void
   return explain(context, row, std::move(result));
 }
 
-// A stopped shim takes no call: said soon, where waiting for the agent's reply would take its long deadline.
-Result<void> refuse_silent(const Context& context, const BoxRow& row) {
-  const auto answer = ping_shims({context.paths.box(row.id)}, std::chrono::steady_clock::now() + kShimPatience).front();
-  if (answer.result != PingResult::kSilent) return {};
-  return fail(ErrorCode::kUnavailable, "box {} does not answer: its shim is alive and silent; end it: boxlite rm -f {}", row.name,
-              row.name);
+// A removal may come in between anywhere, where only the id is known.
+template <typename T>
+Result<T> explain_removal(const Context& context, const std::string& id, const std::string& name, Result<T> result) {
+  if (result || result.error().code() != ErrorCode::kNotFound) return result;
+  const auto now = context.database.box(id);
+  if (!now || (*now && !(*now)->remove_intent)) return result;
+  return std::unexpected(removed_error(name));
 }
+
+BoxAddress address(const Context& context, const BoxRow& row) { return {context.paths.box(row.id), row.name}; }
 
 }  // namespace
 
@@ -48,7 +52,7 @@ const std::string& Box::name() const { return impl_->name; }
 
 Result<BoxRow> Box::Impl::row() const {
   TRY_ASSIGN(std::optional<BoxRow> found, context->database.box(id));
-  if (!found) return fail(ErrorCode::kNotFound, "box {} was removed; `boxlite ls -a` lists those that are here", name);
+  if (!found) return std::unexpected(removed_error(name));
   return std::move(*found);
 }
 
@@ -58,18 +62,19 @@ Result<BoxInfo> Box::info() const {
 }
 
 Result<std::optional<Execution>> Box::start(const StartOptions& options) {
-  return start_box(*impl_->context, impl_->id, options);
+  return explain_removal(*impl_->context, impl_->id, impl_->name, start_box(*impl_->context, impl_->id, options));
 }
 
 Result<void> Box::stop(std::optional<std::chrono::seconds> grace) {
   TRY_ASSIGN(const BoxRow row, impl_->row());
-  return stop_box(*impl_->context, row, grace, AutoRemoval::kAsConfigured);
+  return explain_removal(*impl_->context, impl_->id, impl_->name,
+                         stop_box(*impl_->context, row, grace, AutoRemoval::kAsConfigured));
 }
 
 Result<void> Box::restart(std::optional<std::chrono::seconds> grace) {
   TRY_ASSIGN(const BoxRow row, impl_->row());
-  TRY(stop_box(*impl_->context, row, grace, AutoRemoval::kNotThisTime));
-  TRY(start_box(*impl_->context, impl_->id, {}));
+  TRY(explain_removal(*impl_->context, impl_->id, impl_->name, stop_box(*impl_->context, row, grace, AutoRemoval::kNotThisTime)));
+  TRY(start({}));
   return {};
 }
 
@@ -77,7 +82,8 @@ Result<void> Box::rename(const std::string& name) {
   TRY(validate_name(name));
   Context& context = *impl_->context;
   // The operation lock, so that no removal, start or other renaming is half-way.
-  TRY_ASSIGN(const OpLock::Locked locked, OpLock::acquire(context.paths, context.database, impl_->id));
+  TRY_ASSIGN(const OpLock::Locked locked,
+             explain_removal(context, impl_->id, impl_->name, OpLock::acquire(context.paths, context.database, impl_->id)));
   if (locked.row.remove_intent)
     return fail(ErrorCode::kNotFound, "box {} is being removed; `boxlite ls -a` lists those that stay", locked.row.name);
   if (locked.row.name == name) return fail(ErrorCode::kInvalidArgument, "box {} has that name already; choose another", name);
@@ -89,6 +95,16 @@ Result<void> Box::kill(int signal) {
   return signal_box(*impl_->context, row, signal);
 }
 
+Result<void> Box::pause() {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return pause_box(*impl_->context, row);
+}
+
+Result<void> Box::unpause() {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return unpause_box(*impl_->context, row);
+}
+
 Result<int> Box::wait() {
   TRY_ASSIGN(const BoxRow row, impl_->row());
   return wait_box(*impl_->context, row);
@@ -96,7 +112,7 @@ Result<int> Box::wait() {
 
 Result<void> Box::remove(bool force, bool volumes) {
   Context& context = *impl_->context;
-  TRY(remove_box(context.paths, context.database, impl_->id, force, volumes));
+  TRY(explain_removal(context, impl_->id, impl_->name, remove_box(context.paths, context.database, impl_->id, force, volumes)));
   (void)sweep_home(context.paths, context.database);  // what others left behind is not this box's matter
   return {};
 }
@@ -106,38 +122,48 @@ Result<Execution> Box::exec(const ExecOptions& options) {
   if (options.command.empty()) return fail(ErrorCode::kInvalidArgument, "no command to run in box {}", impl_->name);
   TRY_ASSIGN(const BoxRow row, impl_->row());
   TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
-  TRY_ASSIGN(const BoxSecrets secrets, read_secrets(context.paths.secrets(row.id)));
+  TRY_ASSIGN(const BoxSecrets secrets, explain_removal(context, row.id, row.name, read_secrets(context.paths.secrets(row.id))));
   TRY(refuse_silent(context, row));
   ExecOptions complete = options;
   complete.env = merge_env(merge_env(secrets.image_env, secrets.env), options.env);
   if (complete.working_dir.empty()) complete.working_dir = config.working_dir;
   if (complete.user.empty()) complete.user = config.user;
-  return explain(context, row, start_exec(context.paths.box(row.id), complete));
+  return explain(context, row, start_exec(address(context, row), complete));
 }
 
 Result<void> Box::copy_out(const std::string& box_path, const std::string& host_path, const CopyOptions& options) {
+  const Context& context = *impl_->context;
   TRY_ASSIGN(const BoxRow row, impl_->row());
-  return explain_copy(*impl_->context, row, copy_out_of_box(impl_->context->paths.box(row.id), box_path, host_path, options));
+  TRY(refuse_silent(context, row, options.interrupt_fd));
+  return explain_copy(context, row, copy_out_of_box(address(context, row), box_path, host_path, options));
 }
 
 Result<void> Box::copy_in(const std::string& host_path, const std::string& box_path, const CopyOptions& options) {
+  const Context& context = *impl_->context;
   TRY_ASSIGN(const BoxRow row, impl_->row());
-  return explain_copy(*impl_->context, row, copy_into_box(impl_->context->paths.box(row.id), host_path, box_path, options));
+  TRY(refuse_silent(context, row, options.interrupt_fd));
+  return explain_copy(context, row, copy_into_box(address(context, row), host_path, box_path, options));
 }
 
 Result<void> Box::copy_out_tar(const std::string& box_path, int fd, bool follow_link) {
+  const Context& context = *impl_->context;
   TRY_ASSIGN(const BoxRow row, impl_->row());
-  return explain_copy(*impl_->context, row, tar_out_of_box(impl_->context->paths.box(row.id), box_path, fd, follow_link));
+  TRY(refuse_silent(context, row));
+  return explain_copy(context, row, tar_out_of_box(address(context, row), box_path, fd, follow_link));
 }
 
 Result<void> Box::copy_in_tar(int fd, const std::string& box_path, bool archive) {
+  const Context& context = *impl_->context;
   TRY_ASSIGN(const BoxRow row, impl_->row());
-  return explain_copy(*impl_->context, row, tar_into_box(impl_->context->paths.box(row.id), fd, box_path, archive));
+  TRY(refuse_silent(context, row));
+  return explain_copy(context, row, tar_into_box(address(context, row), fd, box_path, archive));
 }
 
 Result<Execution> Box::attach(const AttachOptions& options) {
+  const Context& context = *impl_->context;
   TRY_ASSIGN(const BoxRow row, impl_->row());
-  return explain(*impl_->context, row, attach_session(impl_->context->paths.box(row.id), options));
+  TRY(refuse_silent(context, row));
+  return explain(context, row, attach_session(address(context, row), options));
 }
 
 Result<void> Box::logs(const LogOptions& options, const std::function<bool(const LogRecord&)>& sink) const {
@@ -150,9 +176,22 @@ Result<void> Box::logs(const LogOptions& options, const std::function<bool(const
   return read_log(paths.output_log(row.id), shim ? std::optional(shim->get()) : std::nullopt, options, sink);
 }
 
-Result<std::vector<BoxProcess>> Box::processes() const {
+Result<Execution> Box::tunnel(std::uint16_t port) {
+  const Context& context = *impl_->context;
   TRY_ASSIGN(const BoxRow row, impl_->row());
-  return explain(*impl_->context, row, list_processes(impl_->context->paths.box(row.id)));
+  TRY(refuse_silent(context, row));
+  auto session = open_tunnel(address(context, row), port);
+  // Not explained as a box that does not answer: it is the program in it that does not.
+  if (!session && session.error().message().starts_with("nobody listens"))
+    return std::unexpected(std::move(session).error().context("box " + row.name));
+  return explain(context, row, std::move(session));
+}
+
+Result<std::vector<BoxProcess>> Box::processes() const {
+  const Context& context = *impl_->context;
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  TRY(refuse_silent(context, row));
+  return explain(context, row, list_processes(context.paths.box(row.id)));
 }
 
 Result<BoxUsage> Box::usage() const {
@@ -166,6 +205,8 @@ Result<BoxUsage> Box::usage() const {
   usage.host_time_ns = host.time_ns;
   usage.host_cpu_ns = host.cpu_ns;
   usage.host_memory_bytes = host.memory_bytes;
+  const auto deadline = std::chrono::steady_clock::now() + kUsagePatience;
+  usage.network = ping_shims({context.paths.box(row.id)}, deadline).front().network_usage;
   return usage;
 }
 

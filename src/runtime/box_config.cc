@@ -119,6 +119,11 @@ std::uint64_t host_memory_mib() {
   return static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page_size) / kMiB;
 }
 
+// As one would write it.
+std::string size_text(std::uint64_t mib) {
+  return mib % 1024 == 0 && mib != 0 ? fmt::format("{}g", mib / 1024) : fmt::format("{}m", mib);
+}
+
 }  // namespace
 
 Result<void> validate_name(std::string_view name) {
@@ -133,15 +138,19 @@ Result<void> validate_name(std::string_view name) {
 Result<void> validate_options(const BoxOptions& options) {
   if (options.image.empty()) return fail(ErrorCode::kInvalidArgument, "no image was given; name one, like alpine");
   if (!options.name.empty()) TRY(validate_name(options.name));
+  if (!options.security.empty() && options.security != "strict")
+    return fail(ErrorCode::kInvalidArgument, "--security {}: there are strict and default", options.security);
   if (const unsigned most = std::min(kMaxCpus, host_cpus()); options.cpus < 1 || options.cpus > most) {
     return fail(ErrorCode::kInvalidArgument, "--cpus {}: a box has 1 to {} CPUs here, as this host has {}", options.cpus, most,
                 host_cpus());
   }
   if (options.memory_mib < kMinMemoryMib) {
-    return fail(ErrorCode::kInvalidArgument, "--memory {}m: a box needs at least {}m", options.memory_mib, kMinMemoryMib);
+    return fail(ErrorCode::kInvalidArgument, "--memory {}: a box needs at least {}m", size_text(options.memory_mib),
+                kMinMemoryMib);
   }
   if (const std::uint64_t host = host_memory_mib(); host != 0 && options.memory_mib > host) {
-    return fail(ErrorCode::kInvalidArgument, "--memory {}m: more than this host has; use at most {}m", options.memory_mib, host);
+    return fail(ErrorCode::kInvalidArgument, "--memory {}: more than this host has; use at most {}m",
+                size_text(options.memory_mib), host);
   }
   if (options.disk_bytes < kDefaultDiskBytes) {
     return fail(ErrorCode::kInvalidArgument,
@@ -169,6 +178,12 @@ Result<std::vector<std::string>> main_command(const BoxOptions& options, const I
   const bool keeps_cmd = options.command.empty() && !options.entrypoint;
   const std::vector<std::string>& rest = keeps_cmd ? image.cmd : options.command;
   args.insert(args.end(), rest.begin(), rest.end());
+  if (args.empty() && options.entrypoint && !(image.entrypoint.empty() && image.cmd.empty())) {
+    return fail(ErrorCode::kInvalidArgument,
+                "no command is left: an empty --entrypoint drops the image's, so give one after it, as in: boxlite run "
+                "--entrypoint= {} /bin/sh",
+                options.image);
+  }
   if (args.empty()) {
     return fail(ErrorCode::kInvalidArgument,
                 "no command specified: image {} names none, so give one after it, as in: boxlite run {} /bin/sh", options.image,
@@ -214,9 +229,12 @@ Json to_json(const BoxConfig& config) {
                {"working_dir", bytes_to_text(config.working_dir)},
                {"user", bytes_to_text(config.user)},
                {"stop_signal", bytes_to_text(config.stop_signal)},
-               {"labels", stored(config.labels)}};
+               {"labels", stored(config.labels)},
+               {"directories", stored(config.directories)}};
   Json& mounts = json["resolved_mounts"] = Json::array();
   for (const Mount& mount : config.mounts) mounts.push_back(to_json(mount));
+  Json& ports = json["resolved_ports"] = Json::array();
+  for (const PortRequest& port : config.ports) ports.push_back(to_json(port));
   visit_options(config.options, [&json](std::string_view key, const auto& value) { json[stored_key(key)] = stored(value); });
   for (auto it = json.begin(); it != json.end();) it = says_nothing(*it) ? json.erase(it) : std::next(it);
   json["image"] = bytes_to_text(config.options.image);  // what every row has: one without it is damaged
@@ -231,10 +249,17 @@ Result<BoxConfig> box_config_from_json(const Json& json) {
   TRY(restore_if_there(json, "user", config.user));
   TRY(restore_if_there(json, "stop_signal", config.stop_signal));
   TRY(restore_if_there(json, "labels", config.labels));
+  TRY(restore_if_there(json, "directories", config.directories));
   if (json.contains("resolved_mounts")) {
     for (const Json& entry : json.at("resolved_mounts")) {
       TRY_ASSIGN(Mount mount, mount_from_json(entry));
       config.mounts.push_back(std::move(mount));
+    }
+  }
+  if (json.contains("resolved_ports")) {
+    for (const Json& entry : json.at("resolved_ports")) {
+      TRY_ASSIGN(PortRequest port, port_request_from_json(entry));
+      config.ports.push_back(std::move(port));
     }
   }
   Result<void> restored;

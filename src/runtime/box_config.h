@@ -11,6 +11,7 @@
 #include "boxlite/box_options.h"
 #include "boxlite/image.h"
 #include "runtime/mounts.h"
+#include "runtime/published_ports.h"
 
 namespace boxlite {
 
@@ -21,7 +22,9 @@ struct BoxConfig {
   std::string user;
   std::string stop_signal;
   std::map<std::string, std::string> labels;
-  std::vector<Mount> mounts = {};  // by target
+  std::vector<Mount> mounts = {};             // by target
+  std::vector<std::string> directories = {};  // made at a start where they are missing; absolute
+  std::vector<PortRequest> ports = {};
 };
 
 Json to_json(const BoxConfig& config);

@@ -104,6 +104,7 @@ TEST(BoxConfigTest, ComesBackByteForByteAndHoldsNoEnvironment) {
   config.options.env = {"SECRET=canary"};
   config.args = {"/entry", "printf", "\xFF\x80"};
   config.stop_signal = "SIGQUIT";
+  config.directories = {"/var/lib/docker"};
   const std::string text = dump_json(to_json(config));
   EXPECT_EQ(text.find("canary"), std::string::npos);
   const BoxConfig read = *box_config_from_json(*parse_json(text, "test"));
@@ -113,6 +114,7 @@ TEST(BoxConfigTest, ComesBackByteForByteAndHoldsNoEnvironment) {
   EXPECT_EQ(read.options.cpus, 3U);
   EXPECT_TRUE(read.options.tty);
   EXPECT_EQ(read.stop_signal, "SIGQUIT");
+  EXPECT_EQ(read.directories, config.directories);
 }
 
 }  // namespace

@@ -21,15 +21,12 @@ std::chrono::milliseconds left_until(Clock::time_point deadline) {
   return std::max(std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()), std::chrono::milliseconds(0));
 }
 
-std::string box_of(const std::string& box_directory) { return box_directory.substr(box_directory.rfind('/') + 1); }
-
 Result<UniqueFd> connect_shim(const std::string& box_directory) {
   auto socket = connect_unix(box_directory, kPortalSocket);
   if (socket) return socket;
   const Error& error = socket.error();
   if (error.code() == ErrorCode::kNotFound || error.code() == ErrorCode::kUnavailable) {
-    return fail(ErrorCode::kUnavailable, "box {} is not running, or it is only just starting: {}", box_of(box_directory),
-                error.message());
+    return fail(ErrorCode::kUnavailable, "it is not running, or it is only just starting: {}", error.message());
   }
   return socket;
 }
@@ -42,9 +39,9 @@ Result<void> send_all(int socket, std::string_view text, Clock::time_point deadl
       text.remove_prefix(static_cast<std::size_t>(count));
     } else if (errno == EAGAIN) {
       TRY_ASSIGN(const short events, sys::poll_one(socket, POLLOUT, left_until(deadline)));
-      if (events == 0) return fail(ErrorCode::kUnavailable, "it does not read");
+      if (events == 0) return fail(ErrorCode::kUnavailable, "its shim does not read");
     } else if (errno != EINTR) {
-      return fail(ErrorCode::kUnavailable, "it closed the connection");
+      return fail(ErrorCode::kUnavailable, "its shim closed the connection");
     }
   }
   return {};
@@ -61,12 +58,12 @@ Result<std::string> read_line(int socket, Clock::time_point deadline) {
         line.resize(end);
         return line;
       }
-      if (line.size() > kMaxAnswer) return fail(ErrorCode::kCorrupt, "its answer is longer than {} bytes", kMaxAnswer);
+      if (line.size() > kMaxAnswer) return fail(ErrorCode::kCorrupt, "its shim's answer is longer than {} bytes", kMaxAnswer);
     } else if (count < 0 && errno == EAGAIN) {
       TRY_ASSIGN(const short events, sys::poll_one(socket, POLLIN, left_until(deadline)));
-      if (events == 0) return fail(ErrorCode::kUnavailable, "it does not answer");
+      if (events == 0) return fail(ErrorCode::kUnavailable, "its shim does not answer");
     } else if (count == 0 || errno != EINTR) {
-      return fail(ErrorCode::kUnavailable, "it closed the connection without an answer");
+      return fail(ErrorCode::kUnavailable, "its shim closed the connection without an answer");
     }
   }
 }
@@ -74,25 +71,22 @@ Result<std::string> read_line(int socket, Clock::time_point deadline) {
 Result<Json> ask(int socket, const Json& call, Clock::time_point deadline) {
   TRY(send_all(socket, "control 1\n" + dump_json(call) + "\n", deadline));
   TRY_ASSIGN(const std::string line, read_line(socket, deadline));
-  return parse_json(line, "its answer");
+  return parse_json(line, "its shim's answer");
 }
 
 }  // namespace
 
 Result<UniqueFd> open_agent_stream(const std::string& box_directory) {
   TRY_ASSIGN(UniqueFd socket, connect_shim(box_directory));
-  if (auto sent = send_all(socket.get(), "agent 1\n", Clock::now() + kConnectTimeout); !sent) {
-    return std::unexpected(std::move(sent).error().context(fmt::format("shim of box {}", box_of(box_directory))));
-  }
+  TRY(send_all(socket.get(), "agent 1\n", Clock::now() + kConnectTimeout));
   return socket;
 }
 
 Result<Json> control_call(const std::string& box_directory, const Json& call, std::chrono::milliseconds timeout) {
   const auto deadline = Clock::now() + timeout;
   TRY_ASSIGN(const UniqueFd socket, connect_shim(box_directory));
-  auto answer = ask(socket.get(), call, deadline);
-  if (!answer) return std::unexpected(std::move(answer).error().context(fmt::format("shim of box {}", box_of(box_directory))));
-  if (const auto error = answer->is_object() ? answer->find("error") : answer->end(); error != answer->end()) {
+  TRY_ASSIGN(Json answer, ask(socket.get(), call, deadline));
+  if (const auto error = answer.is_object() ? answer.find("error") : answer.end(); error != answer.end()) {
     TRY_ASSIGN(const auto code, json_get<std::string>(*error, "code", "the shim's error"));
     TRY_ASSIGN(auto message, json_get<std::string>(*error, "message", "the shim's error"));
     return std::unexpected(Error(error_code_from_name(code), std::move(message)));

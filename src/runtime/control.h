@@ -3,14 +3,19 @@
 // A connection begins with one line:
 //   "agent 1\n"     the rest is one stream of the agent protocol (proto/agent.proto), bridged unread in both directions
 //   "control 1\n"   then one JSON object on a line from the client, one JSON object on a line from the shim, then closed:
-//     {"call":"ping"}                              → {"ok":true,"paused":"why the VM is paused, or nothing"}
+//     {"call":"ping"}                              → {"ok":true,"paused":"why the VM is paused, or
+//     nothing","paused_by_user":false,
+//                                                    "network":{…}}
+//                                                    network: NetworkUsage, of a box that has one
 //     {"call":"stop","grace_ms":10000}             → {"ok":true} at once; once the shim has read it, the stop goes on, whatever
 //                                                    becomes of the caller. A call whose client has gone before is dropped.
 //                                                    A second stop with a shorter grace shortens the first.
 //     with "keep":true                               a box that removes itself does not, this time
+//     {"call":"pause"}, {"call":"unpause"}         → {"ok":true} when the VM stands still, or has been told to go on
 //     {"call":"signal","signal":15}                → {"ok":true}, or {"error":{"code":…,"message":…}}
-// The number is the protocol version: a shim refuses one it does not know with {"error":…}.
-// The peer must be the shim's own user or root (SO_PEERCRED).
+// The number is the version in which that form came. A client uses the oldest form that does what it wants, so a newer one gets
+// on with the shims of older boxes; a shim refuses what it does not know with {"error":…}. The peer must be the shim's own user
+// or root (SO_PEERCRED).
 #pragma once
 
 #include <chrono>
@@ -23,6 +28,8 @@
 namespace boxlite {
 
 inline constexpr const char* kPortalSocket = "portal.sock";
+
+/// The messages of what follows speak of "it": the caller names the box.
 
 /// Opens a bridged stream to the agent of the box whose directory is given. kUnavailable: no shim listens.
 Result<UniqueFd> open_agent_stream(const std::string& box_directory);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "runtime/fake_shim.h"
+#include "runtime/ping.h"
 
 namespace boxlite {
 namespace {
@@ -69,6 +70,16 @@ TEST(ControlTest, AShimThatDoesNotAnswerIsUnavailableAfterTheTimeout) {
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code(), ErrorCode::kUnavailable);
   EXPECT_GE(std::chrono::steady_clock::now() - begin, milliseconds(50));
+}
+
+TEST(ControlTest, AQuestionToASilentShimEndsWhenItIsInterrupted) {
+  FakeShim shim(wait_for_end);
+  const auto interrupt = sys::pipe();
+  ASSERT_TRUE(interrupt && sys::write_all(interrupt->write_end.get(), std::string_view("!")));
+  const auto begin = std::chrono::steady_clock::now();
+  const auto answers = ping_shims({shim.box_directory()}, begin + kPatience, interrupt->read_end.get());
+  EXPECT_EQ(answers.front().result, PingResult::kSilent);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, kPatience / 2);
 }
 
 TEST(ControlTest, WhereNobodyListensTheBoxIsUnavailable) {

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstring>
 #include <optional>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -22,12 +23,13 @@ namespace boxlite {
 namespace {
 
 constexpr std::size_t kBlock = 64 * 1024;
+constexpr std::size_t kTarBlock = 512;  // the least that an archive has
 constexpr std::size_t kMaxErrorText = 1024;
 
 class Transfer {
  public:
-  static Result<Transfer> begin(const std::string& box_directory, const proto::Call& call, int interrupt_fd) {
-    TRY_ASSIGN(SessionView view, open_session(box_directory, call));
+  static Result<Transfer> begin(const BoxAddress& box, const proto::Call& call, int interrupt_fd) {
+    TRY_ASSIGN(SessionView view, open_session(box, call, kAgentTimeout, interrupt_fd));
     view.open_stdin = call.has_copy_in();
     return Transfer(make_execution(std::move(view)), interrupt_fd);
   }
@@ -147,27 +149,43 @@ proto::Call copy_in_call(const std::string& path, const std::string& root, bool 
   return call;
 }
 
+// The box would only call it damaged. The first bytes of the formats that tar(1) writes.
+Result<void> refuse_compressed(std::span<const std::byte> begin) {
+  constexpr std::pair<std::string_view, std::string_view> kFormats[] = {{"\x1f\x8b", "gzip"},
+                                                                        {"BZh", "bzip2"},
+                                                                        {"\xfd"
+                                                                         "7zXZ",
+                                                                         "xz"},
+                                                                        {"\x28\xb5\x2f\xfd", "zstd"}};
+  const std::string_view text(reinterpret_cast<const char*>(begin.data()), begin.size());
+  for (const auto& [magic, program] : kFormats) {
+    if (text.starts_with(magic))
+      return fail(ErrorCode::kInvalidArgument, "the tar archive is compressed; unpack it on the way: {} -dc | boxlite cp - …",
+                  program);
+  }
+  return {};
+}
+
 }  // namespace
 
-Result<void> copy_out_of_box(const std::string& box_directory, const std::string& box_path, const std::string& host_path,
+Result<void> copy_out_of_box(const BoxAddress& box, const std::string& box_path, const std::string& host_path,
                              const CopyOptions& options) {
-  TRY_ASSIGN(Transfer transfer,
-             Transfer::begin(box_directory, copy_out_call(box_path, options.follow_link), options.interrupt_fd));
+  TRY_ASSIGN(Transfer transfer, Transfer::begin(box, copy_out_call(box_path, options.follow_link), options.interrupt_fd));
   files::TarReader reader([&](std::span<std::byte> buffer) { return transfer.read(buffer); });
   const files::UnpackOptions unpack = {.archive = options.archive, .devices = options.archive && ::geteuid() == 0};
   return transfer.finish(files::unpack_to(reader, host_path, files::root_name(box_path), unpack));
 }
 
-Result<void> copy_into_box(const std::string& box_directory, const std::string& host_path, const std::string& box_path,
+Result<void> copy_into_box(const BoxAddress& box, const std::string& host_path, const std::string& box_path,
                            const CopyOptions& options) {
   const proto::Call call = copy_in_call(box_path, files::root_name(host_path), options.archive);
-  TRY_ASSIGN(Transfer transfer, Transfer::begin(box_directory, call, options.interrupt_fd));
+  TRY_ASSIGN(Transfer transfer, Transfer::begin(box, call, options.interrupt_fd));
   return transfer.finish(files::pack(host_path, {.follow_link = options.follow_link},
                                      [&](std::span<const std::byte> data) { return transfer.write(data); }));
 }
 
-Result<void> tar_out_of_box(const std::string& box_directory, const std::string& box_path, int fd, bool follow_link) {
-  TRY_ASSIGN(Transfer transfer, Transfer::begin(box_directory, copy_out_call(box_path, follow_link), -1));
+Result<void> tar_out_of_box(const BoxAddress& box, const std::string& box_path, int fd, bool follow_link) {
+  TRY_ASSIGN(Transfer transfer, Transfer::begin(box, copy_out_call(box_path, follow_link), -1));
   const auto relay = [&]() -> Result<void> {
     std::vector<std::byte> block(kBlock);
     for (;;) {
@@ -179,15 +197,17 @@ Result<void> tar_out_of_box(const std::string& box_directory, const std::string&
   return transfer.finish(relay());
 }
 
-Result<void> tar_into_box(const std::string& box_directory, int fd, const std::string& box_path, bool archive) {
-  TRY_ASSIGN(Transfer transfer, Transfer::begin(box_directory, copy_in_call(box_path, "", archive), -1));
+Result<void> tar_into_box(const BoxAddress& box, int fd, const std::string& box_path, bool archive) {
+  TRY_ASSIGN(Transfer transfer, Transfer::begin(box, copy_in_call(box_path, "", archive), -1));
   const auto relay = [&]() -> Result<void> {
     std::vector<std::byte> block(kBlock);
-    for (;;) {
-      TRY_ASSIGN(const std::size_t count, sys::read(fd, block));
-      if (count == 0) return {};
+    TRY_ASSIGN(std::size_t count, sys::read_full(fd, std::span(block).first(kTarBlock)));
+    TRY(refuse_compressed(std::span(block).first(count)));
+    while (count != 0) {
       TRY(transfer.write(std::span(block).first(count)));
+      TRY_ASSIGN(count, sys::read(fd, block));
     }
+    return {};
   };
   return transfer.finish(relay());
 }

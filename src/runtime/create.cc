@@ -42,8 +42,11 @@ Result<void> make_disk(const HomePaths& paths, const std::string& path, const Bo
 Result<void> make_directory(const HomePaths& paths, const std::string& id, const BoxOptions& options, const ImageInfo& image) {
   const std::string directory = paths.new_box(id);
   TRY(sys::mkdir(directory, 0700));
+  FAILPOINT("create.mkdir");
   TRY(write_file_atomic(directory + "/secrets", encode_secrets({.image_env = image.config.env, .env = options.env}), 0600));
+  FAILPOINT("create.secrets");
   TRY(make_disk(paths, directory + "/disk.qcow2", options, image));
+  FAILPOINT("create.disk");
   TRY(sync_directory(directory));
   TRY(sys::rename(directory, paths.box(id)));
   return sync_directory(paths.boxes());
@@ -91,7 +94,10 @@ Result<BoxRow> create_box(Context& context, const BoxOptions& options, const Pul
   config.labels = options.labels;
   config.labels.insert(image.config.labels.begin(), image.config.labels.end());
 
-  TRY_ASSIGN(config.mounts, resolve_mounts(paths, options, image.config));
+  TRY_ASSIGN(ResolvedMounts resolved, resolve_mounts(paths, options, image.config));
+  config.mounts = std::move(resolved.mounts);
+  config.directories = std::move(resolved.directories);
+  TRY_ASSIGN(config.ports, asked_ports(options, image.config.exposed_ports));
 
   TRY_ASSIGN(auto reserved, reserve_id(paths));
   auto& [id, lock] = reserved;
@@ -101,6 +107,7 @@ Result<BoxRow> create_box(Context& context, const BoxOptions& options, const Pul
     (void)remove_tree(paths.box(new_id));
     (void)op.unlink_lock_files();
   });
+  FAILPOINT("create.locked");
   TRY(make_directory(paths, new_id, options, image));
   FAILPOINT("create.dir");
 

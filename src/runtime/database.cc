@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 
+#include "base/failpoint.h"
 #include "base/sys.h"
 #include "image/image_job.h"
 #include "runtime/disk_reserve.h"
@@ -12,7 +13,9 @@
 namespace boxlite {
 namespace {
 
-// Schema changes are appended, never edited: entry n brings a file from version n to n + 1, in one transaction.
+// Schema changes are appended, never edited: entry n brings a file from version n to n + 1, in one transaction. A running box's
+// shim, and whoever has the older program still, go on with the newer file as long as `compatibility` names a version that they
+// know: an entry that only adds (tables, columns with a default) leaves it alone, any other sets it to its own number.
 constexpr std::array kMigrations = {
     R"sql(
 CREATE TABLE boxes(
@@ -47,6 +50,19 @@ CREATE TABLE volume_uses(
   PRIMARY KEY(box_id, volume)
 ) WITHOUT ROWID;
 )sql",
+    R"sql(
+CREATE TABLE compatibility(schema INTEGER NOT NULL);
+INSERT INTO compatibility VALUES(3);
+)sql",
+    R"sql(
+CREATE TABLE starts(kind TEXT PRIMARY KEY NOT NULL, count INTEGER NOT NULL) WITHOUT ROWID;
+)sql",
+#ifdef BOXLITE_NEXT_VERSION  // the tests' program of the version to come
+    R"sql(
+ALTER TABLE boxes ADD COLUMN next TEXT NOT NULL DEFAULT 'added';
+CREATE TABLE next(box_id TEXT PRIMARY KEY NOT NULL) WITHOUT ROWID;
+)sql",
+#endif
 };
 constexpr auto kSchemaVersion = static_cast<std::int64_t>(kMigrations.size());
 
@@ -64,6 +80,22 @@ Result<std::int64_t> schema_version(sqlite::Connection& connection) {
   return statement.number(0);
 }
 
+// The oldest schema whose programs still understand this file.
+Result<std::int64_t> compatible_schema(sqlite::Connection& connection) {
+  TRY_ASSIGN(sqlite::Statement statement, connection.prepare("SELECT max(schema) FROM compatibility"));
+  TRY(statement.step());
+  return statement.number(0);
+}
+
+Result<void> accept_newer(sqlite::Connection& connection, std::int64_t version, const std::string& path) {
+  const auto compatible = compatible_schema(connection);
+  if (compatible && *compatible > 0 && *compatible <= kSchemaVersion) return {};
+  return fail(
+      ErrorCode::kUnsupported,
+      "{} was made by a newer boxlite (schema {}, this program knows up to {}); update this program, or use another --home", path,
+      version, kSchemaVersion);
+}
+
 // No box is made before the database is: an empty database beside boxes means that the file was lost, and the boxes, which look
 // like leftovers to a sweep, were not.
 Result<void> refuse_orphaned_boxes(const std::string& path) {
@@ -79,14 +111,10 @@ Result<void> refuse_orphaned_boxes(const std::string& path) {
 Result<void> migrate(sqlite::Connection& connection, const std::string& path) {
   TRY_ASSIGN(std::int64_t version, schema_version(connection));
   if (version == kSchemaVersion) return {};
+  if (version > kSchemaVersion) return accept_newer(connection, version, path);
   return connection.transaction([&]() -> Result<void> {
     TRY_ASSIGN(version, schema_version(connection));  // another process may have been faster
-    if (version > kSchemaVersion) {
-      return fail(
-          ErrorCode::kUnsupported,
-          "{} was made by a newer boxlite (schema {}, this program knows up to {}); update this program, or use another --home",
-          path, version, kSchemaVersion);
-    }
+    if (version > kSchemaVersion) return accept_newer(connection, version, path);
     if (version == 0) TRY(refuse_orphaned_boxes(path));
     for (; version < kSchemaVersion; ++version) TRY(connection.execute(kMigrations.at(static_cast<std::size_t>(version))));
     return connection.execute(fmt::format("PRAGMA user_version={}", kSchemaVersion).c_str());
@@ -186,6 +214,24 @@ Result<void> Database::add_volume(const VolumeRow& row, const MakeVolume& make) 
   return connection_->transaction([&] { return put_volume(row, make); });
 }
 
+Result<std::vector<std::string>> Database::faults() const {
+  TRY_ASSIGN(const auto held, connection_->lock());
+  std::vector<std::string> faults;
+  for (const char* query : {"SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check<>'ok'",
+                            "SELECT 'volume '||volume||' is kept for box '||box_id||', which is not there' FROM volume_uses "
+                            "WHERE box_id NOT IN (SELECT id FROM boxes)",
+                            "SELECT 'box '||box_id||' has volume '||volume||', which is not there' FROM volume_uses "
+                            "WHERE volume NOT IN (SELECT name FROM volumes)"}) {
+    TRY_ASSIGN(sqlite::Statement statement, connection_->prepare(query));
+    for (;;) {
+      TRY_ASSIGN(const bool more, statement.step());
+      if (!more) break;
+      faults.push_back(statement.text(0));
+    }
+  }
+  return faults;
+}
+
 Result<std::vector<VolumeRow>> Database::volumes() const {
   TRY_ASSIGN(const auto held, connection_->lock());
   TRY_ASSIGN(sqlite::Statement statement,
@@ -217,8 +263,8 @@ Result<bool> Database::delete_volume(std::string_view name, const std::function<
     if (row == rows.end()) return {};
     found = true;
     if (!row->boxes.empty()) {
-      return fail(ErrorCode::kInvalidState, "volume {} is in use by box {}; remove that first: boxlite rm {}", name,
-                  row->boxes.front(), row->boxes.front());
+      return fail(ErrorCode::kInvalidState, "volume {} is in use by box {}; remove that first: boxlite rm {} (rm -f if it runs)",
+                  name, row->boxes.front(), row->boxes.front());
     }
     TRY_ASSIGN(sqlite::Statement statement, connection_->prepare("DELETE FROM volumes WHERE name=?"));
     TRY(statement.bind(name).run());
@@ -226,6 +272,14 @@ Result<bool> Database::delete_volume(std::string_view name, const std::function<
   };
   TRY(connection_->transaction(body));
   return found;
+}
+
+Result<void> Database::unless_volume(std::string_view name, const std::function<Result<void>()>& action) {
+  return connection_->transaction([&]() -> Result<void> {
+    TRY_ASSIGN(sqlite::Statement statement, connection_->prepare("SELECT 1 FROM volumes WHERE name=?"));
+    TRY_ASSIGN(const bool found, statement.bind(name).step());
+    return found ? Result<void>() : action();
+  });
 }
 
 Result<void> Database::insert_box(const BoxRow& row, const std::vector<VolumeRow>& volumes, const MakeVolume& make) {
@@ -296,12 +350,27 @@ Result<BoxRow> Database::begin_start(std::string_view id, const StartIntent& int
                connection_->prepare("UPDATE boxes SET generation=?, start_boot_id=?, started_at=?, uid=? WHERE id=?"));
     update.bind(static_cast<std::int64_t>(row.generation)).bind(intent.boot_id).bind(intent.started_at);
     row.uid ? update.bind(std::int64_t{*row.uid}) : update.bind_null();
-    return update.bind(id).run();
+    if (auto updated = update.bind(id).run(); !updated) return updated;
+    TRY_ASSIGN(sqlite::Statement count,
+               connection_->prepare("INSERT INTO starts VALUES(?,1) ON CONFLICT(kind) DO UPDATE SET count=count+1"));
+    return count.bind(intent.restored ? "restored" : "booted").run();
   }));
   return row;
 }
 
+Result<StartCounts> Database::start_counts() const {
+  TRY_ASSIGN(sqlite::Statement statement, connection_->prepare("SELECT kind,count FROM starts"));
+  StartCounts counts;
+  for (;;) {
+    const auto more = statement.step();
+    if (!more) return std::unexpected(more.error());
+    if (!*more) return counts;
+    (statement.text(0) == "restored" ? counts.restored : counts.booted) += static_cast<std::uint64_t>(statement.number(1));
+  }
+}
+
 Result<void> Database::rename_box(std::string_view id, std::string_view name) {
+  FAILPOINT("rename.row");
   return connection_->transaction([&]() -> Result<void> {
     TRY(refuse_taken_name(name));
     TRY_ASSIGN(sqlite::Statement statement, connection_->prepare("UPDATE boxes SET name=? WHERE id=?"));
@@ -326,6 +395,7 @@ Result<void> Database::delete_box(std::string_view id) {
 }
 
 Result<void> Database::put_images(const std::vector<ImageInfo>& images) {
+  FAILPOINT("image.row");
   return connection_->transaction([&]() -> Result<void> {
     std::vector<ImageInfo> replaced;
     for (const ImageInfo& image : images) {

@@ -28,6 +28,12 @@ class Statement;
 struct StartIntent {
   std::string boot_id;
   std::string started_at;
+  bool restored = false;  // from a template; else it boots. Counted, not kept
+};
+
+struct StartCounts {
+  std::uint64_t restored = 0;
+  std::uint64_t booted = 0;
 };
 
 struct BoxRow {
@@ -62,6 +68,9 @@ class Database {
   Database& operator=(Database&&) noexcept;
   ~Database();
 
+  /// What is wrong with it, a line each: pages and indexes, uses of volumes or boxes that are not there.
+  Result<std::vector<std::string>> faults() const;
+
   /// kAlreadyExists, naming the box, when the name is taken.
   Result<void> refuse_taken_name(std::string_view name) const;
   using MakeVolume = std::function<Result<void>(const std::string& name)>;
@@ -78,6 +87,8 @@ class Database {
   /// One transaction: generation + 1, the start intent, and a uid if `want_uid` and there is none yet. Returns the row as it is
   /// now. kNotFound: no such box; kInvalidState: it is being removed.
   Result<BoxRow> begin_start(std::string_view id, const StartIntent& intent, bool want_uid);
+  /// How many begin_start() has begun, of each kind.
+  Result<StartCounts> start_counts() const;
   /// kAlreadyExists, naming the box, when the name is taken.
   Result<void> rename_box(std::string_view id, std::string_view name);
   Result<void> set_remove_intent(std::string_view id);
@@ -89,6 +100,8 @@ class Database {
   Result<std::vector<VolumeRow>> volumes() const;
   /// `remove` is called inside the transaction. false: there is none. kInvalidState: a box has it.
   Result<bool> delete_volume(std::string_view name, const std::function<Result<void>()>& remove);
+  /// Calls `action`, inside a transaction, if there is no volume of that name.
+  Result<void> unless_volume(std::string_view name, const std::function<Result<void>()>& action);
 
   /// Each under its full reference (image/reference.h). What a reference named before is replaced; an image that has no name
   /// left after that is kept without one, under its id.

@@ -109,12 +109,31 @@ TEST_F(DatabaseTest, ANewerSchemaIsRefusedAndNotTouched) {
   {
     (void)*Database::open(path());
   }
-  execute("PRAGMA user_version=99");
+  execute("PRAGMA user_version=99; UPDATE compatibility SET schema=99");
   const auto opened = Database::open(path());
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code(), ErrorCode::kUnsupported);
   EXPECT_NE(opened.error().message().find("newer boxlite"), std::string::npos);
   EXPECT_NE(opened.error().message().find("99"), std::string::npos);
+}
+
+TEST_F(DatabaseTest, ANewerSchemaThatOnlyAddsIsUsedAsItIs) {
+  {
+    (void)*Database::open(path());
+  }
+  execute("PRAGMA user_version=99; ALTER TABLE boxes ADD COLUMN next TEXT NOT NULL DEFAULT 'x'");
+  auto opened = Database::open(path());
+  ASSERT_TRUE(opened) << opened.error().message();
+  ASSERT_TRUE(opened->insert_box(row("aa0000000000", "a")));
+  EXPECT_EQ(opened->box_by_name("a").value()->id, "aa0000000000");
+}
+
+TEST_F(DatabaseTest, ANewerSchemaThatDoesNotSayWhomItSuitsIsRefused) {
+  {
+    (void)*Database::open(path());
+  }
+  execute("PRAGMA user_version=99; DROP TABLE compatibility");
+  EXPECT_FALSE(Database::open(path()));
 }
 
 TEST_F(DatabaseTest, AFileThatIsNoDatabaseIsCorrupt) {

@@ -43,6 +43,7 @@ class Execution::Impl {
   const std::string& session_id() const { return view_.session_id; }
   bool tty() const { return view_.tty; }
   bool takes_stdin() const { return view_.open_stdin; }
+  std::uint64_t replay_end() const { return view_.stdout_end; }
   int poll_fd() const { return view_.socket.get(); }
   bool wants_write() {
     flush();
@@ -106,8 +107,8 @@ Result<bool> Execution::Impl::receive() {
   const ssize_t count = ::recv(view_.socket.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return errno == EINTR;
   if (count <= 0) {
-    return fail(ErrorCode::kUnavailable, "box {} ended before the command's exit was seen; `boxlite ls -a` says why",
-                view_.box_name);
+    return fail(ErrorCode::kUnavailable,
+                "box {} ended or was removed before the command's exit was seen; `boxlite ls -a` says which", view_.box_name);
   }
   reader_.feed(std::span(buffer).first(static_cast<std::size_t>(count)));
   if (auto taken = take_messages(); !taken) {
@@ -154,10 +155,8 @@ Result<void> Execution::Impl::take_chunk(proto::Chunk& chunk) {
 }
 
 Result<void> Execution::Impl::take_exit(const proto::Exited& exited) {
-  const bool sane = exited.code() >= 0 && exited.code() <= 255 && exited.signal() >= 0 && exited.signal() <= 64 &&
-                    (exited.signal() == 0 || exited.code() == 128 + exited.signal());
-  if (!sane) return fail(ErrorCode::kCorrupt, "an exit with code {} and signal {}", exited.code(), exited.signal());
-  events_.emplace_back(ExitInfo{exited.code(), exited.signal(), exited.oom_killed(), exited.timed_out()});
+  TRY_ASSIGN(const ExitInfo info, exit_info(exited));
+  events_.emplace_back(info);
   ended_ = true;
   input_lost_ = true;
   input_.clear();
@@ -248,6 +247,7 @@ Result<void> Execution::signal(int number) { return impl_->signal(number); }
 Result<void> Execution::resize(unsigned rows, unsigned columns) { return impl_->resize(rows, columns); }
 bool Execution::tty() const { return impl_->tty(); }
 bool Execution::takes_stdin() const { return impl_->takes_stdin(); }
+std::uint64_t Execution::replay_end() const { return impl_->replay_end(); }
 int Execution::poll_fd() const { return impl_->poll_fd(); }
 bool Execution::wants_write() const { return impl_->wants_write(); }
 bool Execution::has_event() const { return impl_->has_event(); }

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/sys.h"
 #include "runtime/fake_shim.h"
 #include "runtime/session_client.h"
 
@@ -147,7 +148,7 @@ TEST(ExecutionTest, TheCallSaysWhatTheOptionsSay) {
 
 TEST(ExecutionTest, WhatCannotBeSentIsRefusedBeforeTheBoxIsAsked) {
   ExecOptions nothing;
-  EXPECT_EQ(start_exec("/nonexistent", nothing).error().code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(start_exec(BoxAddress("/nonexistent"), nothing).error().code(), ErrorCode::kInvalidArgument);
   FakeAgent agent(saying({}));
   ExecOptions huge = command();
   for (int i = 0; i < 12; ++i) huge.command.push_back(std::string(100'000, 'x'));
@@ -194,6 +195,22 @@ TEST(ExecutionTest, AnAgentThatIsSilentOrGoneIsUnavailable) {
   EXPECT_EQ(start_exec(silent.box(), command(), milliseconds(30)).error().code(), ErrorCode::kUnavailable);
 }
 
+TEST(ExecutionTest, ACallThatWaitsForASilentAgentEndsWhenItIsInterrupted) {
+  FakeAgent silent([](const proto::Call&, FakeConnection& connection) {
+    proto::SessionInput input;
+    connection.read(input);
+  });
+  const auto interrupt = sys::pipe();
+  ASSERT_TRUE(interrupt && sys::write_all(interrupt->write_end.get(), "!"));
+  proto::Call call;
+  call.mutable_ping();
+  const auto began = std::chrono::steady_clock::now();
+  const auto session = open_session(silent.box(), call, kPatience, interrupt->read_end.get());
+  EXPECT_EQ(session.error().code(), ErrorCode::kUnavailable);
+  EXPECT_EQ(session.error().message(), "interrupted");
+  EXPECT_LT(std::chrono::steady_clock::now() - began, kPatience / 2);
+}
+
 TEST(ExecutionTest, TheOutputThatCameBeforeTheBoxEndedIsDelivered) {
   FakeAgent agent(saying({chunk(0, "last words")}));
   auto execution = start_exec(agent.box(), command());
@@ -202,7 +219,7 @@ TEST(ExecutionTest, TheOutputThatCameBeforeTheBoxEndedIsDelivered) {
   EXPECT_EQ(ended.out, "last words");
   ASSERT_FALSE(ended.exit);
   EXPECT_EQ(ended.exit.error().code(), ErrorCode::kUnavailable);
-  EXPECT_NE(ended.exit.error().message().find("ended before the command's exit was seen"), std::string::npos);
+  EXPECT_NE(ended.exit.error().message().find("ended or was removed before the command's exit was seen"), std::string::npos);
   EXPECT_TRUE(execution->has_event());
   EXPECT_EQ(execution->next(milliseconds(0)).error().code(), ErrorCode::kUnavailable) << "the error stays";
 }

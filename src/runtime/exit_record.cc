@@ -1,11 +1,14 @@
 #include "runtime/exit_record.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 
 #include "base/file.h"
 #include "base/sys.h"
+#include "runtime/audit_log.h"
 #include "runtime/disk_reserve.h"
 
 namespace boxlite {
@@ -13,6 +16,10 @@ namespace {
 
 constexpr std::size_t kMaxRecordFile = 64 * 1024;
 constexpr std::size_t kMaxReason = 2000;
+// Any record: JSON makes at most three bytes of one of the reason's.
+constexpr off_t kReserved = 8192;
+
+std::string reserved_path(const HomePaths& paths, const std::string& id) { return paths.exit_record(id) + ".reserved"; }
 
 Result<Json> read_json(const std::string& path) {
   TRY_ASSIGN(const std::string text, read_file(path, kMaxRecordFile));
@@ -26,7 +33,27 @@ std::optional<ExitRecord> parse(const Result<Json>& json) {
   return std::move(*record);
 }
 
+// Into the blocks that the start has set aside.
+Result<void> write_reserved(const std::string& reserved, const std::string& path, std::string_view contents) {
+  TRY_ASSIGN(const UniqueFd fd, sys::open(reserved, O_WRONLY | O_NOFOLLOW));
+  TRY(sys::write_all(fd.get(), contents));
+  if (::ftruncate(fd.get(), static_cast<off_t>(contents.size())) < 0) return fail_errno("truncate {}", reserved);
+  TRY(sys::fsync(fd.get(), reserved));
+  TRY(sys::rename(reserved, path));
+  return sync_directory(path.substr(0, path.rfind('/')));
+}
+
 }  // namespace
+
+Result<void> reserve_exit_record(const HomePaths& paths, const std::string& id) {
+  const std::string path = reserved_path(paths, id);
+  TRY_ASSIGN(const UniqueFd fd, sys::open(path, O_WRONLY | O_CREAT | O_NOFOLLOW, 0600));
+  if (const int error = ::posix_fallocate(fd.get(), 0, kReserved); error != 0) {
+    errno = error;
+    return fail_errno("set space aside for {}", paths.exit_record(id));
+  }
+  return {};
+}
 
 ExitRecord with_short_reason(ExitRecord record) {
   record.reason.resize(std::min(record.reason.size(), kMaxReason));
@@ -47,7 +74,17 @@ Result<void> write_exit_record(const HomePaths& paths, const std::string& id, Ex
   const auto present = read_exit_record(path);
   if (present && present->generation >= record.generation) return {};
   const DiskReserve reserve(paths.reserve());
-  return write_file_atomic(path, dump_json(to_json(with_short_reason(std::move(record)))) + "\n", 0600);
+  record = with_short_reason(std::move(record));
+  append_audit(paths, id, "stop",
+               {{"generation", record.generation},
+                {"failed", record.failed},
+                {"code", record.code},
+                {"signal", record.signal},
+                {"oom_killed", record.oom_killed},
+                {"reason", record.reason}});
+  const std::string contents = dump_json(to_json(record)) + "\n";
+  if (write_reserved(reserved_path(paths, id), path, contents)) return {};
+  return write_file_atomic(path, contents, 0600);
 }
 
 ExitRecord killed_record(std::uint64_t generation, std::string reason) {

@@ -20,7 +20,12 @@ std::optional<ExitRecord> read_left_record(const std::string& lease_path);
 /// nothing that a terminal acts upon.
 ExitRecord with_short_reason(ExitRecord record);
 
-/// Durable when it returns. A record that this start has already is kept: the first word is the shim's own.
+/// Sets space aside for the record of a start that is under way: how a box has ended is told even where a disk has no block left,
+/// and somebody takes each that comes free.
+Result<void> reserve_exit_record(const HomePaths& paths, const std::string& id);
+
+/// And the end in the box's audit log. Durable when it returns. A record that this start has already is kept: the first word is
+/// the shim's own.
 Result<void> write_exit_record(const HomePaths& paths, const std::string& id, ExitRecord record);
 
 /// Of a box that was ended from outside by SIGKILL, now.

@@ -31,7 +31,8 @@ namespace {
 void report(const Json& json) { (void)send_line(STDIN_FILENO, dump_json(json)); }
 
 Result<void> write_state(const HomePaths& paths, const ShimConfig& config, Phase phase) {
-  const StateRecord state{config.generation, phase, sys::utc_now(), "tcg"};
+  const StateRecord state{
+      .generation = config.generation, .phase = phase, .started_at = sys::utc_now(), .accelerator = "tcg", .ports = {}};
   return write_file_volatile(paths.state(config.box_id), dump_json(to_json(state)), 0600);
 }
 

@@ -1,32 +1,23 @@
 #include "runtime/host.h"
 
 #include <algorithm>
-#include <array>
 
-#include "base/process.h"
-#include "base/sys.h"
+#include "base/capture.h"
+#include "runtime/isolation.h"
 #include "runtime/observe.h"
+#include "runtime/templates.h"
 #include "vmm/jail.h"
 
 namespace boxlite {
 namespace {
 
-// The first line of `qemu-system-x86_64 --version`, from the version number on.
+// The line of `qemu-system-x86_64 --version` that has it, from the version number on.
 Result<std::string> qemu_version(const std::string& qemu) {
-  TRY_ASSIGN(sys::Pipe output, sys::pipe());
-  TRY_ASSIGN(ChildProcess child,
-             ChildProcess::spawn(
-                 {.program = qemu, .argv = {qemu, "--version"}, .stdout_fd = output.write_end.get(), .die_with_parent = true}));
-  output.write_end.reset();
-  std::array<std::byte, 512> buffer = {};
-  const auto count = sys::read_full(output.read_end.get(), buffer);
-  output.read_end.reset();
-  TRY(child.wait());
-  if (!count) return std::unexpected(count.error());
-  std::string text(reinterpret_cast<const char*>(buffer.data()), *count);
-  text.resize(std::min(text.find('\n'), text.size()));
+  TRY_ASSIGN(const Captured printed, capture({qemu, "--version"}));
+  const std::string& text = printed.output;
   const std::size_t version = text.find("version ");
-  return version == std::string::npos ? text : text.substr(version + 8);
+  const std::string rest = version == std::string::npos ? text : text.substr(version + 8);
+  return rest.substr(0, rest.find('\n'));
 }
 
 }  // namespace
@@ -53,12 +44,21 @@ Result<HostInfo> host_info(const Context& context) {
   info.accelerator = vmm::to_string(choice.accelerator);
   info.accelerator_reason = choice.reason;
   info.isolation = vmm::describe_isolation(choice.accelerator);
+  info.isolation_layers = isolation_layers(isolation_facts(choice));
   TRY_ASSIGN(info.qemu_version, qemu_version(programs.vm.qemu));
   TRY_ASSIGN(const std::vector<BoxInfo> boxes, list_boxes(context.paths, context.database));
   info.boxes_total = boxes.size();
-  info.boxes_running = static_cast<std::size_t>(std::ranges::count(boxes, BoxStatus::kRunning, &BoxInfo::status));
+  info.boxes_running = static_cast<std::size_t>(std::ranges::count_if(
+      boxes, [](const BoxInfo& box) { return box.status == BoxStatus::kRunning || box.status == BoxStatus::kPaused; }));
   TRY_ASSIGN(const std::vector<ImageInfo> images, context.database.images());
   info.images = images.size();
+  const TemplateUsage templates = template_usage(context.paths);
+  info.templates = templates.count;
+  info.template_bytes = templates.bytes;
+  info.template_failures = templates.failures;
+  TRY_ASSIGN(const StartCounts starts, context.database.start_counts());
+  info.starts_restored = starts.restored;
+  info.starts_booted = starts.booted;
   return info;
 }
 

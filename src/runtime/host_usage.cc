@@ -1,18 +1,15 @@
 #include "runtime/host_usage.h"
 
-#include <dirent.h>
 #include <unistd.h>
 
 #include <charconv>
 #include <ctime>
-#include <memory>
-#include <set>
 #include <sstream>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "base/file.h"
+#include "runtime/process_tree.h"
 
 namespace boxlite {
 namespace {
@@ -49,20 +46,6 @@ std::uint64_t memory_bytes(pid_t pid) {
   return kib * 1024;
 }
 
-std::vector<pid_t> children(pid_t pid) {
-  std::vector<pid_t> result;
-  const std::string tasks = fmt::format("/proc/{}/task", pid);
-  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(tasks.c_str()), ::closedir);
-  if (!directory) return result;
-  while (const dirent* entry = ::readdir(directory.get())) {
-    const auto list = read_file(fmt::format("{}/{}/children", tasks, entry->d_name), kMaxFile);
-    if (!list) continue;
-    std::istringstream numbers(*list);
-    for (pid_t child = 0; numbers >> child;) result.push_back(child);
-  }
-  return result;
-}
-
 std::uint64_t monotonic_ns() {
   timespec now = {};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
@@ -74,15 +57,9 @@ std::uint64_t monotonic_ns() {
 HostUsage host_usage(pid_t root) {
   HostUsage usage;
   usage.time_ns = monotonic_ns();
-  std::set<pid_t> seen;  // a tree that changes while it is walked must not go round in circles
-  std::vector<pid_t> left = {root};
-  while (!left.empty()) {
-    const pid_t pid = left.back();
-    left.pop_back();
-    if (!seen.insert(pid).second) continue;
+  for (const pid_t pid : process_tree(root)) {
     usage.cpu_ns += cpu_ns(pid);
     usage.memory_bytes += memory_bytes(pid);
-    for (const pid_t child : children(pid)) left.push_back(child);
   }
   return usage;
 }

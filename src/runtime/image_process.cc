@@ -21,7 +21,7 @@ std::vector<std::string> job_environment() {
   std::vector<std::string> environment;
   // The proxy and certificate settings that every HTTP client of the user obeys; nothing else concerns the job.
   for (const char* name : {"PATH", "HOME", "http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "ALL_PROXY",
-                           "all_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "BOXLITE_FAILPOINTS"}) {
+                           "all_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "BOXLITE_FAILPOINTS", "BOXLITE_FAILPOINTS_TRACE"}) {
     const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
     if (value != nullptr) environment.push_back(fmt::format("{}={}", name, value));
   }

@@ -24,17 +24,39 @@ Result<OfdLock> lock_image_store(const HomePaths& paths) {
 
 std::string hex_of(const std::string& digest) { return digest.substr(digest.find(':') + 1); }
 
-// Unlinks the files of a directory whose names are not in `wanted`; returns the space they took.
-Result<std::uint64_t> collect_files(const std::string& directory, const std::set<std::string>& wanted) {
-  std::uint64_t reclaimed = 0;
+// The files of a directory whose names are not in `wanted`.
+Result<void> add_unwanted(const std::string& directory, const std::set<std::string>& wanted, std::vector<std::string>& unwanted) {
   std::error_code error;
-  std::vector<std::string> unwanted;
   for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
-    if (std::string name = entry.path().filename().string(); !wanted.contains(name)) unwanted.push_back(std::move(name));
+    if (!wanted.contains(entry.path().filename().string())) unwanted.push_back(entry.path().string());
   }
   if (error && error.value() != ENOENT) return std::unexpected(Error::from_errno(error.value(), "read " + directory));
-  for (const std::string& name : unwanted) {
-    const std::string path = fmt::format("{}/{}", directory, name);
+  return {};
+}
+
+// The caller holds the store's lock, exclusively.
+Result<std::vector<std::string>> find_garbage(const HomePaths& paths, const Database& database) {
+  std::set<std::string> blobs;
+  std::set<std::string> bases;
+  TRY_ASSIGN(const std::vector<ImageInfo> images, database.images());
+  for (const ImageInfo& image : images) {
+    bases.insert(image::base_file_name(image.id));
+    blobs.insert(hex_of(image.id));
+    blobs.insert(hex_of(image.manifest_digest));
+    for (const std::string& layer : image.layers) blobs.insert(hex_of(layer));
+  }
+  TRY_ASSIGN(const std::vector<BoxRow> boxes, database.boxes());
+  for (const BoxRow& box : boxes) bases.insert(image::base_file_name(box.image_id));
+  std::vector<std::string> garbage;
+  TRY(add_unwanted(paths.bases(), bases, garbage));
+  TRY(add_unwanted(paths.images() + "/blobs/sha256", blobs, garbage));
+  return garbage;
+}
+
+Result<std::uint64_t> collect_garbage(const Context& context) {
+  std::uint64_t reclaimed = 0;
+  TRY_ASSIGN(const std::vector<std::string> garbage, find_garbage(context.paths, context.database));
+  for (const std::string& path : garbage) {
     const auto st = sys::stat(path);
     TRY(sys::unlink(path));
     FAILPOINT("image.collect");
@@ -42,23 +64,6 @@ Result<std::uint64_t> collect_files(const std::string& directory, const std::set
     if (st && st->st_nlink == 1) reclaimed += static_cast<std::uint64_t>(st->st_blocks) * 512;
   }
   return reclaimed;
-}
-
-Result<std::uint64_t> collect_garbage(const Context& context) {
-  std::set<std::string> blobs;
-  std::set<std::string> bases;
-  TRY_ASSIGN(const std::vector<ImageInfo> images, context.database.images());
-  for (const ImageInfo& image : images) {
-    bases.insert(image::base_file_name(image.id));
-    blobs.insert(hex_of(image.id));
-    blobs.insert(hex_of(image.manifest_digest));
-    for (const std::string& layer : image.layers) blobs.insert(hex_of(layer));
-  }
-  TRY_ASSIGN(const std::vector<BoxRow> boxes, context.database.boxes());
-  for (const BoxRow& box : boxes) bases.insert(image::base_file_name(box.image_id));
-  TRY_ASSIGN(std::uint64_t reclaimed, collect_files(context.paths.bases(), bases));
-  TRY_ASSIGN(const std::uint64_t of_blobs, collect_files(context.paths.images() + "/blobs/sha256", blobs));
-  return reclaimed + of_blobs;
 }
 
 Result<void> refuse_used(const Context& context, const std::string& image_id, const std::string& what, bool force) {
@@ -81,7 +86,9 @@ Result<void> refuse_used(const Context& context, const std::string& image_id, co
 // A deletion is written before it frees anything: also where no block is free.
 Result<void> delete_rows(Context& context, const std::vector<std::string>& references) {
   const DiskReserve reserve(context.paths.reserve());
-  return context.database.delete_images(references);
+  TRY(context.database.delete_images(references));
+  FAILPOINT("image.untag");
+  return {};
 }
 
 bool has_name(const ImageInfo& image) { return image.reference != image.id; }
@@ -120,7 +127,6 @@ Result<ImageRemoval> remove_image(Context& context, const std::string& reference
     removal.deleted.push_back(found.image.id);
   }
   TRY(delete_rows(context, removed));
-  FAILPOINT("image.untag");
   if (has_name(found.image)) removal.untagged = removed;
   TRY_ASSIGN(removal.reclaimed_bytes, collect_garbage(context));
   return removal;
@@ -140,9 +146,19 @@ Result<ImageRemoval> prune_images(Context& context, bool all) {
     if (std::ranges::find(removal.deleted, image.id) == removal.deleted.end()) removal.deleted.push_back(image.id);
   }
   TRY(delete_rows(context, removed));
-  FAILPOINT("image.untag");
   TRY_ASSIGN(removal.reclaimed_bytes, collect_garbage(context));
   return removal;
+}
+
+Result<std::optional<std::vector<std::string>>> unreferenced_files(const HomePaths& paths, const Database& database) {
+  TRY_ASSIGN(const std::optional<OfdLock> store, OfdLock::try_acquire(image::store_lock_path(paths.home())));
+  if (!store) return std::nullopt;
+  return find_garbage(paths, database);
+}
+
+Result<std::uint64_t> collect_unreferenced(Context& context) {
+  TRY_ASSIGN(const OfdLock store, lock_image_store(context.paths));
+  return collect_garbage(context);
 }
 
 void collect_base(const HomePaths& paths, const Database& database, const std::string& image_id) {

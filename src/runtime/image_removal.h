@@ -6,7 +6,10 @@
 // has names of its own for the blobs it uses.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "boxlite/image.h"
@@ -17,6 +20,11 @@ namespace boxlite {
 Result<void> tag_image(Context& context, const std::string& source, const std::string& target);
 Result<ImageRemoval> remove_image(Context& context, const std::string& reference, bool force);
 Result<ImageRemoval> prune_images(Context& context, bool all);
+
+/// The blobs and bases that nothing refers to. nullopt: somebody is about to refer to some.
+Result<std::optional<std::vector<std::string>>> unreferenced_files(const HomePaths& paths, const Database& database);
+/// Removes them. Returns the space that they took.
+Result<std::uint64_t> collect_unreferenced(Context& context);
 
 /// After the removal of a box: its image's base, if nothing else refers to it. Left for a later removal when the store is in use.
 void collect_base(const HomePaths& paths, const Database& database, const std::string& image_id);

@@ -56,7 +56,11 @@ Result<HeldImage> pull_one(Context& context, const image::Reference& reference, 
     request.helper_environment = whole_environment();
   }
   auto done = run_image_job(context.paths, request, options.on_progress);
-  if (!done) return std::unexpected(std::move(done).error().context("pull " + request.reference));
+  if (!done) {
+    Error error = std::move(done).error();
+    const bool named = error.message().find(request.reference) != std::string::npos;
+    return std::unexpected(named ? std::move(error).context("pull") : std::move(error).context("pull " + request.reference));
+  }
   if (done->images.size() != 1) return fail(ErrorCode::kInternal, "boxlite-image pulled {} images", done->images.size());
   ImageInfo& image = done->images.front();
   image.reference = request.reference;  // the name by which it will be asked for

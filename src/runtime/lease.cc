@@ -28,6 +28,7 @@
 
 #include <thread>
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/process.h"
@@ -40,7 +41,6 @@ namespace boxlite {
 namespace {
 
 constexpr std::size_t kMaxRecord = 8192;  // the longest reason of an exit is 2000 bytes, and up to 6000 as JSON
-constexpr auto kOpLockTimeout = std::chrono::seconds(30);
 constexpr auto kRecordPatience = std::chrono::milliseconds(200);  // a record that is not there by then is lost
 
 Result<void> write_record(const OfdLock& lock, const Json& record) {
@@ -104,6 +104,7 @@ Result<Lease> Lease::take(const HomePaths& paths, const Database& database, cons
     return fail(ErrorCode::kInvalidState,
                 "start {} of box {} has been overtaken by another; `boxlite ls -a` shows what came of it", generation, row->name);
   }
+  FAILPOINT("lease.taken");
   TRY_ASSIGN(const LeaseRecord record, own_record(generation));
   TRY(write_record(lock, to_json(record)));
   return Lease(std::move(lock));
@@ -165,10 +166,11 @@ Result<std::optional<UniqueFd>> open_lease_holder(const HomePaths& paths, std::s
 OpLock::OpLock(OfdLock lock, const HomePaths& paths, std::string id)
     : lock_(std::move(lock)), guard_(lock_.fd()), paths_(paths), id_(std::move(id)) {}
 
-Result<OpLock::Locked> OpLock::acquire(const HomePaths& paths, const Database& database, const std::string& id) {
+Result<OpLock::Locked> OpLock::acquire(const HomePaths& paths, const Database& database, const std::string& id,
+                                       std::chrono::milliseconds timeout) {
   if (!is_box_id(id)) return fail(ErrorCode::kInvalidArgument, "\"{}\" is not a box id", id);
   for (;;) {
-    auto lock = OfdLock::acquire(paths.op_lock(id), kOpLockTimeout);
+    auto lock = OfdLock::acquire(paths.op_lock(id), timeout);
     if (!lock) {
       if (lock.error().code() != ErrorCode::kUnavailable) return std::unexpected(lock.error());
       return fail(ErrorCode::kUnavailable, "box {} is being changed by another command, which is taking long; try again", id);
@@ -200,6 +202,7 @@ Result<bool> OpLock::take_lease() {
 Result<void> OpLock::unlink_lock_files() {
   TRY(sys::unlink(paths_.lease(id_)));
   TRY(sys::unlink(paths_.vm_lock(id_)));
+  FAILPOINT("lock.unlink");
   return sys::unlink(paths_.op_lock(id_));
 }
 

@@ -54,7 +54,8 @@ class OpLock {
  public:
   struct Locked;
   /// Takes it and makes sure that the box still has a row, which is returned. kNotFound: the box was removed meanwhile.
-  static Result<Locked> acquire(const HomePaths& paths, const Database& database, const std::string& id);
+  static Result<Locked> acquire(const HomePaths& paths, const Database& database, const std::string& id,
+                                std::chrono::milliseconds timeout = std::chrono::seconds(30));
   /// Whether or not the box has a row (yet, or any more). nullopt: another command works on it.
   static Result<std::optional<OpLock>> try_acquire(const HomePaths& paths, const std::string& id);
 

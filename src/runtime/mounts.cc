@@ -56,22 +56,45 @@ Result<void> set_source(std::string_view flag, std::string_view value, std::stri
     mount.source = source;
     return {};
   }
+  if (flag == "--mount" && source.find('/') != std::string_view::npos)
+    return bad(flag, value, fmt::format("\"{}\" is a path; say type=bind, without which the source is a volume's name", source));
   if (auto valid = validate_volume_name(source); !valid) return bad(flag, value, valid.error().message());
   mount.name = source;
   return {};
 }
 
-// "ro", "nocopy", …: docker's, with those that change nothing on Linux, or nothing here.
-bool set_volume_option(std::string_view option, Mount& mount) {
-  if (option == "ro") {
-    mount.read_only = true;
-  } else if (option == "nocopy" && mount.volume) {
-    mount.copy = false;
-  } else {
-    constexpr std::string_view kIgnored[] = {"rw", "z", "Z", "cached", "delegated", "consistent", "private", "rprivate"};
-    return std::ranges::find(kIgnored, option) != std::end(kIgnored);
+// What to do about an option of docker's that is not here.
+std::string_view advice_on_option(std::string_view option) {
+  constexpr std::string_view kPropagation[] = {"private", "rprivate", "shared", "rshared", "slave", "rslave"};
+  constexpr std::string_view kConsistency[] = {"cached", "delegated", "consistent", "default"};
+  if (option == "z" || option == "Z") return "is docker's for SELinux labels, and a box needs none; leave it out";
+  if (std::ranges::find(kConsistency, option) != std::end(kConsistency))
+    return "is not here, as both sides see changes at once; leave it out";
+  if (std::ranges::find(kPropagation, option) != std::end(kPropagation))
+    return "is not here, as no mount goes from one machine to another; leave it out";
+  return "is not known; there are ro, rw and, for volumes, nocopy";
+}
+
+Result<void> set_volume_options(std::string_view flag, std::string_view value, std::string_view options, Mount& mount) {
+  bool read_write = false;
+  for (std::string_view rest = options;;) {
+    const std::string_view option = rest.substr(0, rest.find(','));
+    if (option == "ro") {
+      mount.read_only = true;
+    } else if (option == "rw") {
+      read_write = true;
+    } else if (option == "nocopy" && !mount.volume) {
+      return bad(flag, value, "nocopy is for volumes only: nothing is ever copied into a directory of the host");
+    } else if (option == "nocopy") {
+      mount.copy = false;
+    } else {
+      return bad(flag, value, fmt::format("option \"{}\" {}", option, advice_on_option(option)));
+    }
+    if (option.size() == rest.size()) break;
+    rest.remove_prefix(option.size() + 1);
   }
-  return true;
+  if (mount.read_only && read_write) return bad(flag, value, "ro and rw exclude each other");
+  return {};
 }
 
 Result<Mount> parse_volume(const std::string& text) {
@@ -90,20 +113,15 @@ Result<Mount> parse_volume(const std::string& text) {
     TRY_ASSIGN(mount.target, parse_target(kFlag, text, parts[0]));
     return mount;
   }
+  if (parts[0] == "~" || parts[0].starts_with("~/"))
+    return bad(kFlag, text, "the shell has left ~ as it is, as within quotes; write $HOME, or ./~ for a directory of that name");
   // A path is what looks like one; anything else is a volume's name.
   mount.volume = parts[0].find('/') == std::string_view::npos && parts[0] != "." && parts[0] != "..";
   mount.make_source = !mount.volume;
   TRY(set_source(kFlag, text, parts[0], mount));
   TRY_ASSIGN(mount.target, parse_target(kFlag, text, parts[1]));
-  if (parts.size() == 2) return mount;
-  for (std::string_view rest = parts[2];;) {
-    const std::string_view option = rest.substr(0, rest.find(','));
-    if (!set_volume_option(option, mount)) {
-      return bad(kFlag, text, fmt::format("option \"{}\" is not known; there are ro, rw and, for volumes, nocopy", option));
-    }
-    if (option.size() == rest.size()) return mount;
-    rest.remove_prefix(option.size() + 1);
-  }
+  if (parts.size() == 3) TRY(set_volume_options(kFlag, text, parts[2], mount));
+  return mount;
 }
 
 // A line of comma separated values (RFC 4180), as docker reads --mount.
@@ -155,9 +173,9 @@ Result<Mount> parse_mount(const std::string& text) {
       const auto on = parse_bool(value);
       if (!on) return bad(kFlag, text, fmt::format("{} must be true or false", key));
       (key == "volume-nocopy" ? mount.copy : mount.read_only) = key == "volume-nocopy" ? !*on : *on;
-    } else if (key == "bind-propagation" && (value == "private" || value == "rprivate")) {
-      continue;  // nothing else is possible across a machine's boundary
-    } else if (key != "consistency") {
+    } else if (key == "bind-propagation" || key == "consistency") {
+      return bad(kFlag, text, fmt::format("{} {}", field, advice_on_option(value)));
+    } else {
       return bad(kFlag, text,
                  fmt::format("\"{}\" is not known; there are type, source, target, readonly and volume-nocopy", field));
     }
@@ -229,18 +247,17 @@ Result<void> refuse_doubles(const BoxOptions& options, const std::vector<Mount>&
   return {};
 }
 
-void add_image_volumes(const BoxOptions& options, const ImageConfig& image, std::vector<Mount>& mounts) {
+// Where the image wants volumes and nothing else is mounted.
+std::vector<std::string> image_volumes(const BoxOptions& options, const ImageConfig& image, const std::vector<Mount>& mounts) {
+  std::vector<std::string> targets;
   for (const std::string& volume : image.volumes) {
-    const auto target = parse_target("VOLUME", volume, volume);
+    auto target = parse_target("VOLUME", volume, volume);
     if (!target) continue;  // an image that asks for the impossible gets what it can have
     const bool taken = std::ranges::any_of(mounts, [&](const Mount& mount) { return mount.target == *target; }) ||
                        std::ranges::any_of(options.tmpfs, [&](const auto& entry) { return clean(entry.first) == *target; });
-    if (taken || mounts.size() == kMaxMounts) continue;
-    Mount mount;
-    mount.volume = mount.anonymous = true;
-    mount.target = *target;
-    mounts.push_back(std::move(mount));
+    if (!taken && mounts.size() + targets.size() < kMaxMounts) targets.push_back(std::move(*target));
   }
+  return targets;
 }
 
 }  // namespace
@@ -270,15 +287,27 @@ Result<std::vector<Mount>> asked_mounts(const BoxOptions& options) {
   return mounts;
 }
 
-Result<std::vector<Mount>> resolve_mounts(const HomePaths& paths, const BoxOptions& options, const ImageConfig& image) {
-  TRY_ASSIGN(std::vector<Mount> mounts, asked_mounts(options));
-  add_image_volumes(options, image, mounts);
+Result<ResolvedMounts> resolve_mounts(const HomePaths& paths, const BoxOptions& options, const ImageConfig& image) {
+  ResolvedMounts resolved;
+  auto& [mounts, directories] = resolved;
+  TRY_ASSIGN(mounts, asked_mounts(options));
+  std::vector<std::string> volumes = image_volumes(options, image, mounts);
+  if (options.privileged) {
+    directories = std::move(volumes);  // docs/decisions/010: docker's overlays must not lie on the 9P of a volume
+  } else {
+    for (std::string& target : volumes) {
+      Mount mount;
+      mount.volume = mount.anonymous = true;
+      mount.target = std::move(target);
+      mounts.push_back(std::move(mount));
+    }
+  }
   for (Mount& mount : mounts) {
     if (!mount.volume) TRY(find_source(paths, mount));
     if (mount.anonymous) mount.name = sys::random_hex(32);
   }
   std::ranges::sort(mounts, {}, &Mount::target);
-  return mounts;
+  return resolved;
 }
 
 std::string mount_source(const HomePaths& paths, const Mount& mount) {

@@ -31,8 +31,14 @@ Result<Mount> mount_from_json(const Json& json);
 /// What the options ask for, checked as far as that goes without looking at the host. A bind's source may still be relative.
 Result<std::vector<Mount>> asked_mounts(const BoxOptions& options);
 
-/// The same and the image's volumes, with the sources of binds found or made, and names for anonymous volumes; by target.
-Result<std::vector<Mount>> resolve_mounts(const HomePaths& paths, const BoxOptions& options, const ImageConfig& image);
+struct ResolvedMounts {
+  std::vector<Mount> mounts = {};             // by target
+  std::vector<std::string> directories = {};  // of the box's own disk, made where they are missing
+};
+
+/// The same and the image's volumes, with the sources of binds found or made, and names for anonymous volumes. Those of the
+/// image are directories of the disk in a privileged box.
+Result<ResolvedMounts> resolve_mounts(const HomePaths& paths, const BoxOptions& options, const ImageConfig& image);
 
 /// Where a mount's files are.
 std::string mount_source(const HomePaths& paths, const Mount& mount);

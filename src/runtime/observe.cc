@@ -10,6 +10,7 @@
 #include "runtime/exit_record.h"
 #include "runtime/last_words.h"
 #include "runtime/ping.h"
+#include "runtime/process_tree.h"
 
 namespace boxlite {
 namespace {
@@ -17,17 +18,6 @@ namespace {
 constexpr std::size_t kMaxRecordFile = 64 * 1024;
 constexpr auto kPingTimeout = std::chrono::seconds(2);
 constexpr auto kRefusedPause = std::chrono::milliseconds(10);
-
-// A file that is missing or cannot be read says nothing: the lock is the truth, this only adds to it.
-std::optional<StateRecord> read_state(const std::string& path) {
-  const auto text = read_file(path, kMaxRecordFile);
-  if (!text) return std::nullopt;
-  const auto json = parse_json(*text, path);
-  if (!json) return std::nullopt;
-  auto record = state_record_from_json(*json);
-  if (!record) return std::nullopt;
-  return std::move(*record);
-}
 
 // In the order that status.cc explains.
 Result<Observation> look(const HomePaths& paths, BoxRow row, const std::string& boot) {
@@ -78,15 +68,6 @@ Result<Observation> look_until_sure(const HomePaths& paths, const Database& data
   }
 }
 
-bool is_stopped(const LeaseRecord& record) {
-  const auto text = read_file(fmt::format("/proc/{}/stat", record.pid), kMaxRecordFile);
-  if (!text) return false;
-  const std::size_t paren = text->rfind(')');
-  if (paren == std::string::npos || paren + 2 >= text->size()) return false;
-  const char state = (*text)[paren + 2];
-  return state == 'T' || state == 't';
-}
-
 bool should_answer(const Observation& seen) {
   return seen.lease.held && seen.state && seen.state->generation >= seen.row.generation && seen.state->phase != Phase::kStarting;
 }
@@ -99,7 +80,9 @@ bool state_lost(const HomePaths& paths, const Observation& seen) {
 // A shim that answers and has no readable state runs, unless the state has come meanwhile.
 void recover_state(const HomePaths& paths, Observation& seen) {
   seen.state = read_state(paths.state(seen.row.id));
-  if (!seen.state) seen.state = StateRecord{seen.row.generation, Phase::kRunning, "", ""};
+  if (!seen.state)
+    seen.state = StateRecord{
+        .generation = seen.row.generation, .phase = Phase::kRunning, .started_at = {}, .accelerator = {}, .ports = {}};
 }
 
 // Finds shims that are alive and silent. A refused connection is the moment of beginning or ending: such a box is looked at
@@ -110,7 +93,7 @@ Result<void> find_silent(const HomePaths& paths, const Database& database, std::
   std::vector<Observation*> asked;
   for (Observation& seen : boxes) {
     if (!seen.lease.held) continue;
-    if (seen.lease.record && seen.lease.record->boot_id == boot && is_stopped(*seen.lease.record)) {
+    if (seen.lease.record && seen.lease.record->boot_id == boot && is_stopped(seen.lease.record->pid)) {
       seen.shim_silent = true;
     } else if (should_answer(seen) || state_lost(paths, seen)) {
       asked.push_back(&seen);
@@ -126,6 +109,8 @@ Result<void> find_silent(const HomePaths& paths, const Database& database, std::
       Observation& seen = *asked[i];
       if (answers[i].result == PingResult::kAnswered) {
         seen.paused = answers[i].paused;
+        seen.paused_by_user = answers[i].paused_by_user;
+        seen.network_usage = answers[i].network_usage;
         if (!seen.state) recover_state(paths, seen);
         continue;
       }
@@ -165,6 +150,7 @@ Result<BoxInfo> describe(const HomePaths& paths, Observation& seen, std::size_t 
   info.exit_code = derived.exit_code;
   info.generation = row.generation;
   if (seen.lease.held && seen.lease.record) info.shim_pid = seen.lease.record->pid;
+  info.network_usage = seen.network_usage;
   info.image = row.image_reference;
   info.image_id = row.image_id;
   info.created_at = row.created_at;
@@ -173,6 +159,10 @@ Result<BoxInfo> describe(const HomePaths& paths, Observation& seen, std::size_t 
   if (state && state->generation == row.generation) {
     info.accelerator = state->accelerator;
     if (!state->started_at.empty()) info.started_at = state->started_at;
+    if (seen.lease.held) {
+      info.ports = state->ports;
+      info.isolation = state->isolation;
+    }
   }
   if (!seen.lease.held && seen.exit && seen.exit->generation >= row.generation) {
     info.finished_at = seen.exit->finished_at;
@@ -187,6 +177,16 @@ Result<BoxInfo> describe(const HomePaths& paths, Observation& seen, std::size_t 
 }
 
 }  // namespace
+
+std::optional<StateRecord> read_state(const std::string& path) {
+  const auto text = read_file(path, kMaxRecordFile);
+  if (!text) return std::nullopt;
+  const auto json = parse_json(*text, path);
+  if (!json) return std::nullopt;
+  auto record = state_record_from_json(*json);
+  if (!record) return std::nullopt;
+  return std::move(*record);
+}
 
 Result<Observation> observe(const HomePaths& paths, const Database& database, BoxRow row) {
   TRY_ASSIGN(const std::string boot, boot_id());

@@ -28,6 +28,14 @@ void visit_options(Options& options, Visit&& visit) {
   visit("dns_search", options.dns_search);
   visit("dns_options", options.dns_options);
   visit("labels", options.labels);
+  visit("security", options.security);
+  visit("network", options.network);
+  visit("publish", options.publish);
+  visit("publish_all", options.publish_all);
+  visit("host_access", options.host_access);
+  visit("allow_net", options.allow_net);
+  visit("net_tx_kbps", options.net_tx_kbps);
+  visit("net_rx_kbps", options.net_rx_kbps);
   visit("ulimits", options.ulimits);
   visit("cap_add", options.cap_add);
   visit("cap_drop", options.cap_drop);

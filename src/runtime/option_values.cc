@@ -1,6 +1,5 @@
 #include "runtime/option_values.h"
 
-#include <arpa/inet.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -12,7 +11,12 @@
 #include <fmt/ranges.h>
 
 #include "base/signal_name.h"
+#include "net/addresses.h"
+#include "net/allow_rule.h"
+#include "net/ip_address.h"
+#include "net/reachability.h"
 #include "runtime/mounts.h"
+#include "runtime/published_ports.h"
 
 namespace boxlite {
 namespace {
@@ -21,6 +25,7 @@ constexpr std::size_t kMaxHostname = 63;
 constexpr std::size_t kMaxDomain = 253;
 constexpr std::size_t kMaxEntries = 256;  // of one option; the agent's bound for lines of a file is above it
 constexpr std::size_t kMaxLabelBytes = 256 * 1024;
+constexpr std::uint64_t kMaxKbps = 100'000'000;  // 100 Gbit/s
 constexpr std::uint64_t kUnlimited = ~std::uint64_t{0};
 constexpr std::uint64_t kMaxOpenFiles = 1048576;  // fs.nr_open of the guest
 
@@ -90,11 +95,6 @@ bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
 bool is_host_name(std::string_view text, std::size_t limit) {
   const auto fits = [](char c) { return is_digit(c) || is_letter(c) || c == '-' || c == '.' || c == '_'; };
   return !text.empty() && text.size() <= limit && (is_digit(text[0]) || is_letter(text[0])) && std::ranges::all_of(text, fits);
-}
-
-bool is_address(const std::string& text) {
-  std::array<std::byte, sizeof(in6_addr)> parsed;
-  return ::inet_pton(AF_INET, text.c_str(), parsed.data()) == 1 || ::inet_pton(AF_INET6, text.c_str(), parsed.data()) == 1;
 }
 
 template <typename Number>
@@ -179,7 +179,12 @@ Result<void> validate_names(const BoxOptions& options) {
   }
   for (const std::string& host : options.add_hosts) TRY(hosts_line(host));
   for (const std::string& server : options.dns) {
-    if (!is_address(server)) return bad("--dns", server, "not an IP address");
+    const auto address = net::IpAddress::parse(server);
+    if (!address) return bad("--dns", server, "not an IP address");
+    // One on the box's own loopback is the box's affair.
+    const bool own = address->in(net::IpAddress::v4(127, 0, 0, 0), 8) || *address == net::IpAddress::v6({}).with_last_byte(1);
+    if (!own && net::never_reachable(*address))
+      return bad("--dns", server, "no box ever reaches it; without --dns this host's servers are asked");
   }
   for (const std::string& domain : options.dns_search) {
     if (domain != "." && !is_host_name(domain, kMaxDomain)) return bad("--dns-search", domain, "not a domain; use . for none");
@@ -203,6 +208,41 @@ Result<void> validate_labels(const BoxOptions& options) {
   }
   if (total > kMaxLabelBytes)
     return fail(ErrorCode::kInvalidArgument, "--label: {} bytes of labels, and {} is the most", total, kMaxLabelBytes);
+  return {};
+}
+
+Result<void> validate_network(const BoxOptions& options) {
+  if (!options.network.empty() && options.network != "none") {
+    return bad("--network", options.network,
+               "use none or default; to reach this host's loopback there is --host-access, and to be reached -p");
+  }
+  TRY(asked_ports(options, {}));
+  for (const std::string& host : options.add_hosts) {
+    if (host.ends_with("host-gateway") && !options.host_access)
+      return bad("--add-host", host, "the way to this host's loopback is closed without --host-access; give that too");
+  }
+  TRY(check_count("--allow-net", options.allow_net.size()));
+  for (const std::string& rule : options.allow_net) {
+    const auto parsed = net::parse_allow_rule(rule);
+    if (!parsed) return std::unexpected(Error(parsed.error()).context("--allow-net"));
+    const bool own = (parsed->network.in(net::kNetwork4, net::kPrefix4) && parsed->prefix >= net::kPrefix4) ||
+                     (parsed->network.in(net::kNetwork6, net::kPrefix6) && parsed->prefix >= net::kPrefix6);
+    if (own && !options.host_access)
+      return bad("--allow-net", rule,
+                 "the box's own network leads to this host's loopback alone, and that is closed without --host-access");
+  }
+  for (const auto& [flag, rate] : {std::pair("--net-tx-kbps", options.net_tx_kbps), {"--net-rx-kbps", options.net_rx_kbps}}) {
+    if (rate > kMaxKbps) return bad(flag, std::to_string(rate), "more than {}; leave it out for no limit", kMaxKbps);
+  }
+  if (options.network != "none") return {};
+  for (const auto& [flag, asked] : {std::pair("--publish", !options.publish.empty()),
+                                    {"--publish-all", options.publish_all},
+                                    {"--host-access", options.host_access},
+                                    {"--allow-net", !options.allow_net.empty()},
+                                    {"--net-tx-kbps", options.net_tx_kbps != 0},
+                                    {"--net-rx-kbps", options.net_rx_kbps != 0}}) {
+    if (asked) return bad("--network", "none", "a box without a network has no use for {}; leave one of them out", flag);
+  }
   return {};
 }
 
@@ -280,17 +320,19 @@ Result<std::string> hosts_line(std::string_view text) {
   const std::string_view name = text.substr(0, separator);
   std::string address(separator == std::string_view::npos ? std::string_view() : text.substr(separator + 1));
   if (address.starts_with('[') && address.ends_with(']')) address = address.substr(1, address.size() - 2);
-  if (address == "host-gateway") return bad("--add-host", text, "host-gateway: a box has no way to its host; give an address");
-  if (!is_host_name(name, kMaxDomain) || !is_address(address))
+  if (address == "host-gateway") address = net::kHostAlias4.text();  // docker's word for it
+  if (!is_host_name(name, kMaxDomain) || !net::IpAddress::parse(address))
     return bad("--add-host", text, "not a host and its address; use name:address, like db:10.0.0.7");
   return fmt::format("{}\t{}", address, name);
 }
 
-std::vector<std::string> resolv_conf_lines(const BoxOptions& options) {
+std::vector<std::string> resolv_conf_lines(const BoxOptions& options, const std::vector<std::string>& host_domains) {
   std::vector<std::string> lines;
-  lines.reserve(options.dns.size() + 2);
+  lines.reserve(options.dns.size() + 3);
   for (const std::string& server : options.dns) lines.push_back("nameserver " + server);
-  std::vector<std::string> domains = options.dns_search;
+  const bool networked = options.network != "none";
+  if (options.dns.empty() && networked) lines.push_back(fmt::format("nameserver {}", net::kGateway4.text()));
+  std::vector<std::string> domains = options.dns_search.empty() && networked ? host_domains : options.dns_search;
   std::erase(domains, ".");
   if (!domains.empty()) lines.push_back(fmt::format("search {}", fmt::join(domains, " ")));
   if (!options.dns_options.empty()) lines.push_back(fmt::format("options {}", fmt::join(options.dns_options, " ")));
@@ -300,6 +342,7 @@ std::vector<std::string> resolv_conf_lines(const BoxOptions& options) {
 Result<void> validate_container_options(const BoxOptions& options) {
   TRY(validate_names(options));
   TRY(validate_labels(options));
+  TRY(validate_network(options));
   for (const std::string& limit : options.ulimits) TRY(parse_ulimit(limit));
   TRY(check_count("--tmpfs", options.tmpfs.size()));
   for (const auto& [path, text] : options.tmpfs) TRY(parse_tmpfs(path, text));

@@ -41,8 +41,8 @@ Result<CapabilityChange> capability_change(const std::vector<std::string>& add, 
 /// "db:10.0.0.7", "db=::1", "db:[::1]" as a line of /etc/hosts.
 Result<std::string> hosts_line(std::string_view text);
 
-/// The lines of /etc/resolv.conf.
-std::vector<std::string> resolv_conf_lines(const BoxOptions& options);
+/// The lines of /etc/resolv.conf. `host_domains`: where the host searches names, for a box that says nothing about it.
+std::vector<std::string> resolv_conf_lines(const BoxOptions& options, const std::vector<std::string>& host_domains);
 
 /// The options above and host name, name servers, labels, shared memory, stop signal.
 Result<void> validate_container_options(const BoxOptions& options);

@@ -73,7 +73,7 @@ TEST(HostsLineTest, TakesDockersNotations) {
   EXPECT_EQ(*hosts_line("db:10.0.0.7"), "10.0.0.7\tdb");
   EXPECT_EQ(*hosts_line("db:::1"), "::1\tdb");
   EXPECT_EQ(*hosts_line("db=[fe80::1]"), "fe80::1\tdb");
-  for (const char* text : {"", "db", "db:", ":1.2.3.4", "db:1.2.3", "d b:1.2.3.4", "db:host-gateway", "db:1.2.3.4\n1.1.1.1 x"}) {
+  for (const char* text : {"", "db", "db:", ":1.2.3.4", "db:1.2.3", "d b:1.2.3.4", "db:1.2.3.4\n1.1.1.1 x"}) {
     EXPECT_FALSE(hosts_line(text)) << text;
   }
 }
@@ -83,11 +83,15 @@ TEST(ResolvConfTest, IsWrittenAsDockerWritesIt) {
   options.dns = {"1.1.1.1", "::1"};
   options.dns_search = {"a.example", "b.example"};
   options.dns_options = {"ndots:2"};
-  EXPECT_THAT(resolv_conf_lines(options),
+  EXPECT_THAT(resolv_conf_lines(options, {"host.example"}),
               ElementsAre("nameserver 1.1.1.1", "nameserver ::1", "search a.example b.example", "options ndots:2"));
   BoxOptions none;
   none.dns_search = {"."};
-  EXPECT_THAT(resolv_conf_lines(none), ElementsAre());
+  EXPECT_THAT(resolv_conf_lines(none, {"host.example"}), ElementsAre("nameserver 192.168.127.1"));
+  none.dns_search = {};
+  EXPECT_THAT(resolv_conf_lines(none, {"host.example"}), ElementsAre("nameserver 192.168.127.1", "search host.example"));
+  none.network = "none";
+  EXPECT_THAT(resolv_conf_lines(none, {"host.example"}), ElementsAre());
 }
 
 }  // namespace

@@ -45,13 +45,20 @@ Result<void> check_file_system(const std::string& directory, const std::string& 
 
 Result<void> check_owner_and_mode(const std::string& home) {
   TRY_ASSIGN(const struct stat st, sys::stat(home));
-  if (!S_ISDIR(st.st_mode)) return fail(ErrorCode::kInvalidArgument, "home {} is not a directory", home);
+  if (!S_ISDIR(st.st_mode)) return fail(ErrorCode::kInvalidArgument, "home {} is not a directory; use another --home DIR", home);
   if (st.st_uid != ::geteuid()) {
     return fail(ErrorCode::kPermissionDenied,
                 "home {} belongs to user {}, and this is user {}; use a home of your own (--home DIR)", home, st.st_uid,
                 ::geteuid());
   }
   if ((st.st_mode & 077U) != 0) {
+    // A folder of another purpose, named by mistake, is not to be closed to others.
+    const auto holds = [&](const char* name) { return ::access(fmt::format("{}/{}", home, name).c_str(), F_OK) == 0; };
+    std::error_code ignored;
+    if (!std::filesystem::is_empty(home, ignored) && !holds("locks") && !holds("config.json")) {
+      return fail(ErrorCode::kPermissionDenied,
+                  "{} is no home of boxlite: it holds other things, and is open to other users; use another --home DIR", home);
+    }
     return fail(ErrorCode::kPermissionDenied, "home {} is open to other users (mode {:04o}); run: chmod 700 {}", home,
                 st.st_mode & 07777U, home);
   }
@@ -108,7 +115,10 @@ Result<std::string> choose_home(const std::string& requested) {
 Result<HomePaths> open_home(const std::string& home) {
   HomePaths paths(home);
   const auto denied = [&](const Error& error) {
-    return std::unexpected(Error(error.code(), fmt::format("cannot use home {}: {}; {}", home, error.message(), kMoveHint)));
+    const bool refused = error.code() == ErrorCode::kPermissionDenied;
+    return std::unexpected(
+        Error(error.code(), fmt::format("cannot use home {}: {}; {}", home, error.message(),
+                                        refused ? "use one that this user may write to (--home DIR)" : kMoveHint)));
   };
   struct stat st = {};
   if (::stat(home.c_str(), &st) < 0) {
@@ -120,8 +130,8 @@ Result<HomePaths> open_home(const std::string& home) {
   TRY(check_owner_and_mode(home));
   TRY(check_file_system(home, home));
   if (::access(home.c_str(), W_OK | X_OK) < 0) return denied(Error::from_errno(errno, fmt::format("write to {}", home)));
-  for (const std::string& folder :
-       {paths.locks(), paths.boxes(), paths.images(), paths.bases(), paths.tmp(), paths.trash(), paths.memo()}) {
+  for (const std::string& folder : {paths.locks(), paths.boxes(), paths.images(), paths.bases(), paths.templates(), paths.tmp(),
+                                    paths.trash(), paths.memo()}) {
     if (auto made = ensure_directory(folder, 0700); !made) return denied(made.error());
   }
   return paths;

@@ -6,6 +6,7 @@
 //   <home>/boxes/<id>/           one directory per box; its files are listed in records.h
 //   <home>/images, bases         what boxlite-image keeps: manifests, and one read-only disk per image
 //   <home>/volumes/<name>/data   named and anonymous volumes (volumes.cc)
+//   <home>/templates/            booted VMs that new boxes go on from (templates.h)
 //   <home>/tmp/box-<id>          a box being made
 //   <home>/trash/<id>-<random>   a box being deleted
 //   <home>/memo/                 answers worth remembering for one host boot
@@ -44,6 +45,8 @@ class HomePaths {
   std::string disk(std::string_view id) const { return join("/boxes/", id, "/disk.qcow2"); }
   std::string console_log(std::string_view id) const { return join("/boxes/", id, "/console.log"); }
   std::string output_log(std::string_view id) const { return join("/boxes/", id, "/output.log"); }
+  std::string net_log(std::string_view id) const { return join("/boxes/", id, "/net.log"); }
+  std::string audit_log(std::string_view id) const { return join("/boxes/", id, "/audit.jsonl"); }
   std::string shim_log(std::string_view id) const { return join("/boxes/", id, "/shim.log"); }
 
   std::string images() const { return home_ + "/images"; }
@@ -54,6 +57,8 @@ class HomePaths {
   std::string volumes() const { return home_ + "/volumes"; }
   std::string volume(std::string_view name) const { return join("/volumes/", name, ""); }
   std::string volume_data(std::string_view name) const { return join("/volumes/", name, "/data"); }
+
+  std::string templates() const { return home_ + "/templates"; }
 
   std::string tmp() const { return home_ + "/tmp"; }
   /// A box's directory while it is being made.

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/sys.h"
 #include "runtime/control.h"
+#include "runtime/network_usage.h"
 
 namespace boxlite {
 namespace {
@@ -67,17 +68,23 @@ void receive(Call& call) {
   if (count <= 0 || call.answer.size() > kMaxAnswer) call.finish(PingResult::kRefused);
 }
 
+constexpr std::string_view kWhat = "answer to a ping";
+
 // Any whole line is a sign of life, be it that the shim refuses this protocol version; only what is understood is told.
-std::string paused_reason(const std::string& answer) {
-  const auto json = parse_json(answer.substr(0, answer.find('\n')), "answer to a ping");
-  if (!json) return {};
-  return json_get_or<std::string>(*json, "paused", "answer to a ping", "").value_or("").substr(0, kMaxReason);
+PingAnswer understand(const std::string& answer) {
+  PingAnswer result = {.result = PingResult::kAnswered, .paused = {}, .paused_by_user = false, .network_usage = {}};
+  const auto json = parse_json(answer.substr(0, answer.find('\n')), kWhat);
+  if (!json) return result;
+  result.paused = json_get_or<std::string>(*json, "paused", kWhat, "").value_or("").substr(0, kMaxReason);
+  result.paused_by_user = json_get_or<bool>(*json, "paused_by_user", kWhat, false).value_or(false);
+  if (json->is_object() && json->contains("network")) result.network_usage = network_usage_from_json(json->at("network"));
+  return result;
 }
 
 }  // namespace
 
 std::vector<PingAnswer> ping_shims(const std::vector<std::string>& box_directories,
-                                   std::chrono::steady_clock::time_point deadline) {
+                                   std::chrono::steady_clock::time_point deadline, int interrupt_fd) {
   std::vector<Call> calls(box_directories.size());
   for (std::size_t i = 0; i < calls.size(); ++i) begin(calls[i], box_directories[i]);
   for (;;) {
@@ -94,9 +101,11 @@ std::vector<PingAnswer> ping_shims(const std::vector<std::string>& box_directori
     if (polled.empty() && !retry) break;
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     if (left <= 0) break;
+    polled.push_back({interrupt_fd, POLLIN, 0});
     const int timeout = static_cast<int>(std::min<decltype(left)>(left, retry ? 10 : 60000));
     if (::poll(polled.data(), polled.size(), timeout) < 0 && errno != EINTR) break;
-    for (std::size_t i = 0; i < polled.size(); ++i) {
+    if (polled.back().revents != 0) break;
+    for (std::size_t i = 0; i < waiting.size(); ++i) {
       if (polled[i].revents != 0) receive(*waiting[i]);
     }
     for (std::size_t i = 0; i < calls.size(); ++i) {
@@ -106,7 +115,9 @@ std::vector<PingAnswer> ping_shims(const std::vector<std::string>& box_directori
   std::vector<PingAnswer> answers;
   answers.reserve(calls.size());
   for (const Call& call : calls) {
-    answers.push_back({call.result, call.result == PingResult::kAnswered ? paused_reason(call.answer) : ""});
+    answers.push_back(call.result == PingResult::kAnswered
+                          ? understand(call.answer)
+                          : PingAnswer{.result = call.result, .paused = {}, .paused_by_user = false, .network_usage = {}});
   }
   return answers;
 }

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "boxlite/box_info.h"
 
 namespace boxlite {
 
@@ -18,10 +20,14 @@ enum class PingResult {
 struct PingAnswer {
   PingResult result = PingResult::kSilent;
   std::string paused;  // why the VM is paused; "" when it is not
+  bool paused_by_user = false;
+  std::optional<NetworkUsage> network_usage;
 };
 
-/// Nothing here blocks but one poll(): neither a stopped shim nor a full queue holds up the others.
+/// Nothing here blocks but one poll(): neither a stopped shim nor a full queue holds up the others. It also ends when
+/// `interrupt_fd`
+/// (-1: none) becomes readable.
 std::vector<PingAnswer> ping_shims(const std::vector<std::string>& box_directories,
-                                   std::chrono::steady_clock::time_point deadline);
+                                   std::chrono::steady_clock::time_point deadline, int interrupt_fd = -1);
 
 }  // namespace boxlite

@@ -29,7 +29,7 @@ Result<std::string> find(const std::string& name, const char* variable, const st
   if (const char* chosen = std::getenv(variable); chosen != nullptr && *chosen != '\0') {
     const std::string path = fmt::format("{}/{}", chosen, name);
     if (::access(path.c_str(), mode) == 0) return path;
-    return fail(ErrorCode::kNotFound, "{} is not in {}={}", name, variable, chosen);
+    return fail(ErrorCode::kNotFound, "{} is not in {}={}; correct that variable, or unset it", name, variable, chosen);
   }
   std::string looked;
   for (const std::string& directory : directories) {
@@ -40,12 +40,14 @@ Result<std::string> find(const std::string& name, const char* variable, const st
   return fail(ErrorCode::kNotFound, "{} is not in {}; install boxlite completely, or set {}", name, looked, variable);
 }
 
+Result<std::string> find_own_part(const std::string& name, int mode) {
+  const std::string own = own_directory();
+  return find(name, "BOXLITE_LIBEXEC_DIR", {own, own + "/../libexec/boxlite", kLibexecDir}, mode);
+}
+
 }  // namespace
 
-Result<std::string> find_own_program(const std::string& name) {
-  const std::string own = own_directory();
-  return find(name, "BOXLITE_LIBEXEC_DIR", {own, own + "/../libexec/boxlite", kLibexecDir}, X_OK);
-}
+Result<std::string> find_own_program(const std::string& name) { return find_own_part(name, X_OK); }
 
 Result<std::string> find_guest_file(const std::string& name) {
   const std::string own = own_directory();
@@ -57,7 +59,10 @@ Result<StartPrograms> find_start_programs() {
   TRY_ASSIGN(const std::string vm_init, find_own_program("boxlite-vm-init"));
   TRY_ASSIGN(programs.vm, vmm::find_vm_programs(vm_init));
   TRY_ASSIGN(programs.vm.volume_server, find_own_program("boxlite-volume"));
+  TRY_ASSIGN(programs.vm.memory_guard, find_own_part("boxlite-memory-guard.so", R_OK));  // a library
+  TRY_ASSIGN(programs.template_maker, find_own_program("boxlite-template"));
   TRY_ASSIGN(programs.shim, find_own_program("boxlite-shim"));
+  TRY_ASSIGN(programs.net, find_own_program("boxlite-net"));
   TRY_ASSIGN(programs.kernel, find_guest_file("vmlinux"));
   TRY_ASSIGN(programs.initramfs, find_guest_file("initramfs.cpio"));
   return programs;

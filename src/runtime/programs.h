@@ -17,6 +17,8 @@ Result<std::string> find_guest_file(const std::string& name);
 /// What starting a box needs. Every path is absolute and existed a moment ago.
 struct StartPrograms {
   std::string shim;
+  std::string net;
+  std::string template_maker;
   std::string kernel;
   std::string initramfs;
   vmm::VmPrograms vm;

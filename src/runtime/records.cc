@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "runtime/byte_text.h"
+#include "runtime/isolation.h"
 
 namespace boxlite {
 namespace {
@@ -54,6 +55,10 @@ Json vm_to_json(const vmm::VmConfig& vm) {
                {"overlay", bytes_to_text(vm.overlay)},
                {"tsc_khz", vm.tsc_khz}};
   if (vm.uid) json["uid"] = *vm.uid;
+  if (vm.memory_file) {
+    json["memory_file"] = {{"path", bytes_to_text(vm.memory_file->path)}, {"shared", vm.memory_file->shared}};
+    json["device_state"] = bytes_to_text(vm.device_state);
+  }
   return json;
 }
 
@@ -75,10 +80,49 @@ Result<vmm::VmConfig> vm_from_json(const Json& json) {
   TRY_ASSIGN(vm.base_image, get_bytes(json, "base_image", what));
   TRY_ASSIGN(vm.overlay, get_bytes(json, "overlay", what));
   TRY_ASSIGN(vm.tsc_khz, json_get<std::uint64_t>(json, "tsc_khz", what));
+  if (json.contains("memory_file")) {
+    vmm::MemoryFile& memory = vm.memory_file.emplace();
+    TRY_ASSIGN(memory.path, get_bytes(json.at("memory_file"), "path", what));
+    TRY_ASSIGN(memory.shared, json_get<bool>(json.at("memory_file"), "shared", what));
+    TRY_ASSIGN(vm.device_state, get_bytes(json, "device_state", what));
+  }
   if (json.contains("uid")) {
     TRY_ASSIGN(vm.uid, json_get<std::uint32_t>(json, "uid", what));
   }
   return vm;
+}
+
+Json ports_to_json(const std::vector<PublishedPort>& ports) {
+  Json json = Json::array();
+  for (const PublishedPort& port : ports) json.push_back(to_json(port));
+  return json;
+}
+
+Json listeners_to_json(const std::vector<ListenerRecord>& listeners) {
+  Json json = Json::array();
+  for (const ListenerRecord& listener : listeners) json.push_back({{"fd", listener.fd}, {"port", to_json(listener.port)}});
+  return json;
+}
+
+Result<std::vector<ListenerRecord>> listeners_from_json(const Json& json) {
+  constexpr std::string_view what = "listener";
+  std::vector<ListenerRecord> listeners;
+  for (const Json& entry : json) {
+    ListenerRecord listener;
+    TRY_ASSIGN(listener.fd, json_get<int>(entry, "fd", what));
+    TRY_ASSIGN(const Json port, json_get<Json>(entry, "port", what));
+    TRY_ASSIGN(listener.port, published_port_from_json(port));
+    listeners.push_back(std::move(listener));
+  }
+  return listeners;
+}
+
+Json programs_to_json(const vmm::VmPrograms& programs) {
+  return {{"qemu", bytes_to_text(programs.qemu)},
+          {"bwrap", bytes_to_text(programs.bwrap)},
+          {"vm_init", bytes_to_text(programs.vm_init)},
+          {"volume_server", bytes_to_text(programs.volume_server)},
+          {"memory_guard", bytes_to_text(programs.memory_guard)}};
 }
 
 Result<vmm::VmPrograms> programs_from_json(const Json& json) {
@@ -88,6 +132,7 @@ Result<vmm::VmPrograms> programs_from_json(const Json& json) {
   TRY_ASSIGN(programs.bwrap, get_bytes(json, "bwrap", what));
   TRY_ASSIGN(programs.vm_init, get_bytes(json, "vm_init", what));
   TRY_ASSIGN(programs.volume_server, get_bytes(json, "volume_server", what));
+  TRY_ASSIGN(programs.memory_guard, get_bytes(json, "memory_guard", what));
   return programs;
 }
 
@@ -120,7 +165,10 @@ Json to_json(const StateRecord& record) {
           {"generation", record.generation},
           {"phase", phase_name(record.phase)},
           {"started_at", record.started_at},
-          {"accelerator", record.accelerator}};
+          {"accelerator", record.accelerator},
+          {"ports", ports_to_json(record.ports)},
+          {"isolation", to_json(record.isolation)},
+          {"cgroup_place", bytes_to_text(record.cgroup_place)}};
 }
 
 Result<StateRecord> state_record_from_json(const Json& json) {
@@ -132,6 +180,20 @@ Result<StateRecord> state_record_from_json(const Json& json) {
   TRY_ASSIGN(record.phase, phase_from_name(phase, what));
   TRY_ASSIGN(record.started_at, json_get<std::string>(json, "started_at", what));
   TRY_ASSIGN(record.accelerator, json_get<std::string>(json, "accelerator", what));
+  if (json.contains("ports")) {  // not of a box that an older boxlite started
+    TRY_ASSIGN(const Json ports, json_get<Json>(json, "ports", what));
+    for (const Json& entry : ports) {
+      TRY_ASSIGN(PublishedPort port, published_port_from_json(entry));
+      record.ports.push_back(std::move(port));
+    }
+  }
+  if (json.contains("isolation")) {  // the same
+    TRY_ASSIGN(const Json isolation, json_get<Json>(json, "isolation", what));
+    TRY_ASSIGN(record.isolation, isolation_layers_from_json(isolation));
+  }
+  if (json.contains("cgroup_place")) {  // the same
+    TRY_ASSIGN(record.cgroup_place, get_bytes(json, "cgroup_place", what));
+  }
   return record;
 }
 
@@ -168,11 +230,11 @@ Json to_json(const ShimConfig& config) {
           {"rows", config.rows},
           {"columns", config.columns},
           {"vm", vm_to_json(config.vm)},
-          {"programs",
-           {{"qemu", bytes_to_text(config.programs.qemu)},
-            {"bwrap", bytes_to_text(config.programs.bwrap)},
-            {"vm_init", bytes_to_text(config.programs.vm_init)},
-            {"volume_server", bytes_to_text(config.programs.volume_server)}}}};
+          {"isolation", to_json(config.isolation)},
+          {"cgroup_place", bytes_to_text(config.cgroup_place)},
+          {"programs", programs_to_json(config.programs)},
+          {"net_program", bytes_to_text(config.net_program)},
+          {"listeners", listeners_to_json(config.listeners)}};
 }
 
 Result<ShimConfig> shim_config_from_json(const Json& json) {
@@ -191,9 +253,46 @@ Result<ShimConfig> shim_config_from_json(const Json& json) {
   TRY_ASSIGN(config.columns, json_get<unsigned>(json, "columns", what));
   TRY_ASSIGN(const Json vm, json_get<Json>(json, "vm", what));
   TRY_ASSIGN(config.vm, vm_from_json(vm));
+  TRY_ASSIGN(const Json isolation, json_get<Json>(json, "isolation", what));
+  TRY_ASSIGN(config.isolation, isolation_layers_from_json(isolation));
+  TRY_ASSIGN(config.cgroup_place, get_bytes(json, "cgroup_place", what));
   TRY_ASSIGN(const Json programs, json_get<Json>(json, "programs", what));
   TRY_ASSIGN(config.programs, programs_from_json(programs));
+  TRY_ASSIGN(config.net_program, get_bytes(json, "net_program", what));
+  TRY_ASSIGN(const Json listeners, json_get<Json>(json, "listeners", what));
+  TRY_ASSIGN(config.listeners, listeners_from_json(listeners));
   return config;
+}
+
+Json to_json(const TemplateJob& job) {
+  return {{"version", kRecordVersion},
+          {"vm", vm_to_json(job.vm)},
+          {"programs", programs_to_json(job.programs)},
+          {"nic", job.nic},
+          {"device_state", bytes_to_text(job.device_state)},
+          {"console_log", bytes_to_text(job.console_log)},
+          {"prepared", job.prepared},
+          {"privileged", job.privileged},
+          {"commands", byte_list_to_json(job.commands)},
+          {"disk_bytes", job.disk_bytes}};
+}
+
+Result<TemplateJob> template_job_from_json(const Json& json) {
+  constexpr std::string_view what = "template job";
+  TRY(check_version(json, what));
+  TemplateJob job;
+  TRY_ASSIGN(const Json vm, json_get<Json>(json, "vm", what));
+  TRY_ASSIGN(job.vm, vm_from_json(vm));
+  TRY_ASSIGN(const Json programs, json_get<Json>(json, "programs", what));
+  TRY_ASSIGN(job.programs, programs_from_json(programs));
+  TRY_ASSIGN(job.nic, json_get<bool>(json, "nic", what));
+  TRY_ASSIGN(job.device_state, get_bytes(json, "device_state", what));
+  TRY_ASSIGN(job.console_log, get_bytes(json, "console_log", what));
+  TRY_ASSIGN(job.prepared, json_get<bool>(json, "prepared", what));
+  TRY_ASSIGN(job.privileged, json_get<bool>(json, "privileged", what));
+  TRY_ASSIGN(job.commands, byte_list_from_json(json, "commands", what));
+  TRY_ASSIGN(job.disk_bytes, json_get<std::uint64_t>(json, "disk_bytes", what));
+  return job;
 }
 
 }  // namespace boxlite

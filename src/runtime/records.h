@@ -42,6 +42,9 @@ struct StateRecord {
   Phase phase = Phase::kStarting;
   std::string started_at;  // when the main command started; "" before
   std::string accelerator;
+  std::vector<PublishedPort> ports;  // bound
+  std::vector<IsolationLayer> isolation = {};
+  std::string cgroup_place = {};  // where the box has a cgroup (box_cgroup.h); "": nowhere
 };
 
 struct ExitRecord {
@@ -52,6 +55,11 @@ struct ExitRecord {
   bool oom_killed = false;
   std::string reason;  // one line
   std::string finished_at;
+};
+
+struct ListenerRecord {
+  int fd = -1;
+  PublishedPort port;
 };
 
 /// Everything a shim needs, sent to it over its stdin socket as one JSON object and never written anywhere.
@@ -66,7 +74,24 @@ struct ShimConfig {
   unsigned rows = 0;
   unsigned columns = 0;
   vmm::VmConfig vm;  // accelerator already chosen
+  std::vector<IsolationLayer> isolation = {};
+  std::string cgroup_place = {};  // "": the box gets none
   vmm::VmPrograms programs;
+  std::string net_program;                // boxlite-net
+  std::vector<ListenerRecord> listeners;  // descriptors that the shim inherits
+};
+
+/// Everything boxlite-template needs, sent to it over its stdin as one JSON object.
+struct TemplateJob {
+  vmm::VmConfig vm;  // boots; its memory_file is shared
+  vmm::VmPrograms programs;
+  bool nic = false;
+  std::string device_state;                // a path, where the state of the devices is to be written
+  std::string console_log;                 // a path
+  bool prepared = false;                   // the root disk is mounted and the container built, as far as it is every box's
+  bool privileged = false;                 // such a container
+  std::vector<std::string> commands = {};  // programs that boxes are likely to run: they are in the memory of the template
+  std::uint64_t disk_bytes = 0;
 };
 
 /// What the shim tells its starter on the same socket, one JSON object a line. The last one is `running` or `failed`;
@@ -75,7 +100,9 @@ enum class ShimReport { kLease, kPrepared, kRunning, kFailed };
 //   {"report":"lease"}                           the lease is held: the starter may drop the operation lock
 //   {"report":"prepared"}                        with `attach`: portal.sock answers, the main command waits for "go\n"
 //   {"report":"running"}                         the main command runs
-//   {"report":"failed","code":…,"message":…}     and the exit record is written
+//   {"report":"failed","code":…,"message":…}     and the exit record is written; with "template":true what it was to be restored
+//                                                from may be the reason, and a --rm box has not removed itself
+// The first three may have "steps", what the start has come to until then: [[text, nanoseconds of CLOCK_MONOTONIC], …].
 // The starter's only message after the configuration is "go\n".
 
 Json to_json(const LeaseRecord& record);
@@ -86,5 +113,7 @@ Result<LeaseRecord> lease_record_from_json(const Json& json);
 Result<StateRecord> state_record_from_json(const Json& json);
 Result<ExitRecord> exit_record_from_json(const Json& json);
 Result<ShimConfig> shim_config_from_json(const Json& json);
+Json to_json(const TemplateJob& job);
+Result<TemplateJob> template_job_from_json(const Json& json);
 
 }  // namespace boxlite

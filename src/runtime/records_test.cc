@@ -50,6 +50,34 @@ TEST(RecordsTest, AShimConfigurationArrivesByteForByte) {
   EXPECT_EQ(to_json(*got), to_json(sent));
 }
 
+TEST(RecordsTest, WhatAVmIsRestoredFromIsPartOfItsConfiguration) {
+  ShimConfig sent = example();
+  sent.vm.memory_file = vmm::MemoryFile{.path = "/m\xff", .shared = false};
+  sent.vm.device_state = "/s";
+  const auto got = shim_config_from_json(through_text(to_json(sent)));
+  ASSERT_TRUE(got) << got.error().message();
+  EXPECT_EQ(got->vm.memory_file->path, "/m\xff");
+  EXPECT_EQ(to_json(*got), to_json(sent));
+}
+
+TEST(RecordsTest, TheJobOfATemplateArrivesByteForByte) {
+  TemplateJob sent;
+  sent.vm = example().vm;
+  sent.vm.memory_file = vmm::MemoryFile{.path = "/m", .shared = true};
+  sent.programs = example().programs;
+  sent.nic = true;
+  sent.device_state = "/s\xff";
+  sent.console_log = "/c";
+  sent.prepared = true;
+  sent.privileged = true;
+  sent.commands = {"sh", "/bin/\xff"};
+  sent.disk_bytes = 10 * kGiB;
+  const auto got = template_job_from_json(through_text(to_json(sent)));
+  ASSERT_TRUE(got) << got.error().message();
+  EXPECT_EQ(got->commands, sent.commands);
+  EXPECT_EQ(to_json(*got), to_json(sent));
+}
+
 TEST(RecordsTest, AConfigurationIsOneLine) { EXPECT_EQ(dump_json(to_json(example())).find('\n'), std::string::npos); }
 
 TEST(RecordsTest, LeaseStateAndExitRecordsAreReadBackAsWritten) {
@@ -59,7 +87,12 @@ TEST(RecordsTest, LeaseStateAndExitRecordsAreReadBackAsWritten) {
   EXPECT_EQ(to_json(*lease_back), to_json(lease));
 
   for (const Phase phase : {Phase::kStarting, Phase::kRunning, Phase::kStopping}) {
-    const StateRecord state{.generation = 3, .phase = phase, .started_at = "t", .accelerator = "tcg"};
+    const StateRecord state{.generation = 3,
+                            .phase = phase,
+                            .started_at = "t",
+                            .accelerator = "tcg",
+                            .ports = {{.host_ip = "127.0.0.1", .host_port = 8080, .box_port = 80, .protocol = "tcp"}},
+                            .cgroup_place = "/sys/fs/cgroup"};
     const auto state_back = state_record_from_json(through_text(to_json(state)));
     ASSERT_TRUE(state_back) << state_back.error().message();
     EXPECT_EQ(state_back->phase, phase);

@@ -29,6 +29,7 @@
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/sys.h"
+#include "runtime/box_cgroup.h"
 #include "runtime/box_config.h"
 #include "runtime/disk_reserve.h"
 #include "runtime/exit_record.h"
@@ -90,6 +91,8 @@ Result<void> delete_row(const HomePaths& paths, Database& database, const std::s
 // The caller holds the operation lock and the lease, and has seen the VM lock free.
 Result<void> remove_locked(const HomePaths& paths, Database& database, OpLock& op, const std::string& id) {
   const DiskReserve reserve(paths.reserve());
+  FAILPOINT("remove.locked");
+  TRY(remove_left_cgroup(paths, id));
   TRY(write_intent(paths, database, id));
   FAILPOINT("remove.intent");
   TRY(rename_to_trash(paths, id));
@@ -98,7 +101,9 @@ Result<void> remove_locked(const HomePaths& paths, Database& database, OpLock& o
   FAILPOINT("remove.row");
   TRY(empty_trash(paths, id));
   FAILPOINT("remove.files");
-  return op.unlink_lock_files();
+  TRY(op.unlink_lock_files());
+  FAILPOINT("remove.locks");
+  return {};
 }
 
 // The id that a file of the home belongs to, by the name it has in its folder; "" for a file that belongs to no box.
@@ -117,6 +122,7 @@ Result<std::set<std::string>> ids_with_files(const HomePaths& paths) {
   for (const auto& [directory, prefix] : folders) {
     TRY_ASSIGN(const std::vector<std::string> names, entries_of(directory));
     for (const std::string& name : names) {
+      if (directory == paths.trash() && !(name.size() > 12 && name[12] == '-')) continue;  // as rename_to_trash() has it
       if (std::string id = id_of(name, prefix); !id.empty()) ids.insert(std::move(id));
     }
   }
@@ -174,6 +180,7 @@ Result<void> remove_box(const HomePaths& paths, Database& database, const std::s
     if (!free)
       return fail(ErrorCode::kUnavailable, "another shim took over box {} while it was being removed; try again",
                   locked.row.name);
+    FAILPOINT("remove.killed");
     // For those who wait for the box's end. It is a courtesy: a full disk does not keep the box.
     (void)write_exit_record(paths, id, killed_record(locked.row.generation, "killed by rm -f"));
   }
@@ -190,7 +197,7 @@ Result<void> remove_own_box(const HomePaths& paths, Database& database, const st
   return remove_anonymous_volumes(paths, database, locked.row);
 }
 
-Result<void> sweep_home(const HomePaths& paths, Database& database) {
+Result<std::set<std::string>> unfinished_boxes(const HomePaths& paths, const Database& database) {
   // Rows after files: a box that is being made has files before its row, and then is seen with both.
   TRY_ASSIGN(std::set<std::string> ids, ids_with_files(paths));
   TRY_ASSIGN(const std::vector<BoxRow> rows, database.boxes());
@@ -201,8 +208,13 @@ Result<void> sweep_home(const HomePaths& paths, Database& database) {
       ids.erase(row.id);
     }
   }
+  return ids;
+}
+
+Result<void> sweep_home(const HomePaths& paths, Database& database) {
+  TRY_ASSIGN(const std::set<std::string> ids, unfinished_boxes(paths, database));
   for (const std::string& id : ids) TRY(sweep_one(paths, database, id));
-  return {};
+  return sweep_volumes(paths, database);
 }
 
 }  // namespace boxlite

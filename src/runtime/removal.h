@@ -1,6 +1,7 @@
 // Removing a box: nothing of it stays behind, whenever the remover is killed. Theory: removal.cc.
 #pragma once
 
+#include <set>
 #include <string>
 
 #include "base/result.h"
@@ -16,6 +17,9 @@ Result<void> remove_box(const HomePaths& paths, Database& database, const std::s
 
 /// For a shim whose box removes itself: the caller holds the lease, and the VM has ended. The exit record is written before.
 Result<void> remove_own_box(const HomePaths& paths, Database& database, const std::string& id);
+
+/// The ids of boxes that are half removed, or have files and no row: of those that commands are at work on too.
+Result<std::set<std::string>> unfinished_boxes(const HomePaths& paths, const Database& database);
 
 /// Finishes every interrupted removal and deletes what interrupted creations left. Passes over whatever another command works on.
 Result<void> sweep_home(const HomePaths& paths, Database& database);

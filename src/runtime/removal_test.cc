@@ -116,6 +116,7 @@ TEST(RemovalTest, ABoxThatRemovesItselfLeavesNothingAndItsExitCodeReachesTheWait
   sys::Pipe output = *sys::pipe();
   ChildProcess waiter = home.launch({"wait", "web"}, output.write_end.get());
   output.write_end.reset();
+  ASSERT_TRUE(eventually([&] { return has_open(waiter.pid(), "anon_inode:inotify"); })) << "it watches";
   EXPECT_TRUE(home.run({"stop", "web", "10"}).ok());
   EXPECT_EQ(waiter.wait()->code, 0);
   std::array<std::byte, 16> text = {};
@@ -124,7 +125,7 @@ TEST(RemovalTest, ABoxThatRemovesItselfLeavesNothingAndItsExitCodeReachesTheWait
   EXPECT_THAT(home.box_files(), IsEmpty());
 }
 
-// Moves a home to a file system of its own, of 4 MiB, for as long as this lives. Only root can.
+// Moves a home to a file system of its own, of 24 MiB, for as long as this lives. Only root can.
 class SmallDisk {
  public:
   explicit SmallDisk(const TestHome& home) : home_(home.paths().home()) {
@@ -133,7 +134,7 @@ class SmallDisk {
     std::filesystem::copy(home_, copy, kRecursive);
     // Private first: the mount must not be seen outside this process and its children.
     mounted_ = ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-               ::mount("tmpfs", home_.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "size=4m,mode=0700") == 0;
+               ::mount("tmpfs", home_.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "size=24m,mode=0700") == 0;
     if (mounted_) std::filesystem::copy(copy, home_, kRecursive);
   }
   SmallDisk(const SmallDisk&) = delete;

@@ -1,11 +1,8 @@
 #include "boxlite/runtime.h"
 
-#include <unistd.h>
-
-#include <cerrno>
-
 #include "runtime/box_impl.h"
 #include "runtime/create.h"
+#include "runtime/garbage.h"
 #include "runtime/host.h"
 #include "runtime/image_archive.h"
 #include "runtime/image_removal.h"
@@ -44,18 +41,6 @@ Result<BoxRow> find_box(const Context& context, std::string_view reference) {
                 context.paths.home());
   }
   return fail(ErrorCode::kNotFound, "no box named {}; `boxlite ls -a` lists them", reference);
-}
-
-Result<Context> open_context(const std::string& home, const RuntimeOptions& options) {
-  // What cannot be looked at is opened, which tells why.
-  const bool exists = options.create_home || ::access(home.c_str(), F_OK) == 0 || errno != ENOENT;
-  if (!exists) {
-    TRY_ASSIGN(Database none, Database::open_empty());
-    return Context{HomePaths(home), std::move(none), options.accelerator, exists};
-  }
-  TRY_ASSIGN(HomePaths paths, open_home(home));
-  TRY_ASSIGN(Database database, Database::open(paths.database()));
-  return Context{std::move(paths), std::move(database), options.accelerator, exists};
 }
 
 }  // namespace
@@ -141,6 +126,8 @@ Result<void> Runtime::remove_volume(const std::string& name) {
 Result<VolumeRemoval> Runtime::prune_volumes(bool all) {
   return boxlite::prune_volumes(impl_->context->paths, impl_->context->database, all);
 }
+
+Result<std::uint64_t> Runtime::collect_garbage() { return collect_all_garbage(*impl_->context); }
 
 Result<HostInfo> Runtime::info() const { return host_info(*impl_->context); }
 

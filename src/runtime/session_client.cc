@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <string_view>
 #include <utility>
@@ -22,27 +23,34 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kMaxFailureText = 1024;
 constexpr std::size_t kMaxSessionId = 64;
 
-std::string box_of(const std::string& box_directory) { return box_directory.substr(box_directory.rfind('/') + 1); }
+/// How long a call may take, and what ends it early.
+struct Patience {
+  Clock::time_point deadline;
+  int interrupt_fd;
+};
 
-Result<void> wait_for(int socket, short events, Clock::time_point deadline) {
-  const auto left = std::max(std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()), std::chrono::milliseconds(0));
-  TRY_ASSIGN(const short seen, sys::poll_one(socket, events, left));
-  if (seen == 0) return fail(ErrorCode::kUnavailable, "its agent does not reply; if that goes on, end the box: boxlite rm -f");
+Result<void> wait_for(int socket, short events, const Patience& patience) {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(patience.deadline - Clock::now());
+  const auto timeout = std::clamp(left, std::chrono::milliseconds(0), std::chrono::milliseconds(std::chrono::hours(24)));
+  std::array<pollfd, 2> entries = {pollfd{socket, events, 0}, pollfd{patience.interrupt_fd, POLLIN, 0}};
+  const int seen = ::poll(entries.data(), entries.size(), static_cast<int>(timeout.count()));
+  if (seen < 0 && errno != EINTR) return fail_errno("wait for the agent");
+  if (seen == 0) return fail(ErrorCode::kUnavailable, "its agent does not reply");
+  if (seen > 0 && entries[1].revents != 0) return fail(ErrorCode::kUnavailable, "interrupted");
   return {};
 }
 
 std::unexpected<Error> connection_lost() {
-  return fail(ErrorCode::kUnavailable,
-              "it ended, or its agent closed the call without a reply; `boxlite ls -a` says what became of it");
+  return fail(ErrorCode::kUnavailable, "it ended, or its agent closed the call without a reply");
 }
 
-Result<void> send_all(int socket, std::string_view data, Clock::time_point deadline) {
+Result<void> send_all(int socket, std::string_view data, const Patience& patience) {
   while (!data.empty()) {
     const ssize_t count = ::send(socket, data.data(), data.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (count >= 0) {
       data.remove_prefix(static_cast<std::size_t>(count));
     } else if (errno == EAGAIN) {
-      TRY(wait_for(socket, POLLOUT, deadline));
+      TRY(wait_for(socket, POLLOUT, patience));
     } else if (errno != EINTR) {
       return connection_lost();
     }
@@ -50,7 +58,7 @@ Result<void> send_all(int socket, std::string_view data, Clock::time_point deadl
   return {};
 }
 
-Result<std::string> receive_exactly(int socket, std::size_t size, Clock::time_point deadline) {
+Result<std::string> receive_exactly(int socket, std::size_t size, const Patience& patience) {
   std::string data(size, '\0');
   std::size_t filled = 0;
   while (filled < size) {
@@ -58,7 +66,7 @@ Result<std::string> receive_exactly(int socket, std::size_t size, Clock::time_po
     if (count > 0) {
       filled += static_cast<std::size_t>(count);
     } else if (count < 0 && errno == EAGAIN) {
-      TRY(wait_for(socket, POLLIN, deadline));
+      TRY(wait_for(socket, POLLIN, patience));
     } else if (count == 0 || errno != EINTR) {
       return connection_lost();
     }
@@ -77,32 +85,34 @@ Result<void> check_started(const proto::Started& started) {
 
 }  // namespace
 
-Result<SessionView> open_session(const std::string& box_directory, const proto::Call& call, std::chrono::milliseconds timeout) {
+Result<SessionView> open_session(const BoxAddress& box, const proto::Call& call, std::chrono::milliseconds timeout,
+                                 int interrupt_fd) {
   SessionView view;
-  view.box_directory = box_directory;
-  view.box_name = box_of(box_directory);
-  TRY_ASSIGN(view.socket, open_agent_stream(box_directory));
-  TRY_ASSIGN(const proto::Reply reply, agent_call(view.socket.get(), call, timeout));
+  view.box_directory = box.directory;
+  view.box_name = box.name;
+  TRY_ASSIGN(view.socket, open_agent_stream(box.directory));
+  TRY_ASSIGN(const proto::Reply reply, agent_call(view.socket.get(), call, timeout, interrupt_fd));
   if (!reply.has_started()) return fail(ErrorCode::kCorrupt, "the agent of box {} replied without a session", view.box_name);
   TRY(check_started(reply.started()));
   view.session_id = reply.started().session_id();
   view.tty = reply.started().tty();
   view.open_stdin = reply.started().has_stdin();
+  view.stdout_end = reply.started().stdout_end();
   return view;
 }
 
-Result<proto::Reply> agent_call(int socket, const proto::Call& call, std::chrono::milliseconds timeout) {
-  const auto deadline = Clock::now() + timeout;
+Result<proto::Reply> agent_call(int socket, const proto::Call& call, std::chrono::milliseconds timeout, int interrupt_fd) {
+  const Patience patience = {.deadline = Clock::now() + timeout, .interrupt_fd = interrupt_fd};
   TRY_ASSIGN(const std::string message, portal::encode_message(call));
   // The reply may come before the call is sent: an agent that refuses it early. Then the rest of the call has nobody to read it.
-  const auto sent = send_all(socket, message, deadline);
+  const auto sent = send_all(socket, message, patience);
 
   portal::MessageReader reader;
   proto::Reply reply;
   bool whole = false;
   while (!whole) {
     const std::size_t missing = reader.missing();
-    auto data = receive_exactly(socket, missing, deadline);
+    auto data = receive_exactly(socket, missing, patience);
     if (!data) return std::unexpected(sent ? std::move(data).error() : sent.error());
     reader.feed(std::as_bytes(std::span(*data)));
     TRY_ASSIGN(whole, reader.next(reply));
@@ -120,6 +130,14 @@ Result<proto::Reply> agent_call(const std::string& box_directory, const proto::C
   return agent_call(socket.get(), call, timeout);
 }
 
+Result<ExitInfo> exit_info(const proto::Exited& exited) {
+  const bool sane = exited.code() >= 0 && exited.code() <= 255 && exited.signal() >= 0 && exited.signal() <= 64 &&
+                    (exited.signal() == 0 || exited.code() == 128 + exited.signal());
+  if (!sane) return fail(ErrorCode::kCorrupt, "an exit with code {} and signal {}", exited.code(), exited.signal());
+  return ExitInfo{
+      .code = exited.code(), .signal = exited.signal(), .oom_killed = exited.oom_killed(), .timed_out = exited.timed_out()};
+}
+
 proto::Process to_process(const ExecOptions& options) {
   proto::Process process;
   for (const std::string& arg : options.command) process.add_args(arg);
@@ -134,25 +152,32 @@ proto::Process to_process(const ExecOptions& options) {
   return process;
 }
 
-Result<Execution> start_exec(const std::string& box_directory, const ExecOptions& options, std::chrono::milliseconds timeout) {
+Result<Execution> start_exec(const BoxAddress& box, const ExecOptions& options, std::chrono::milliseconds timeout) {
   if (options.timeout < std::chrono::milliseconds(0)) return fail(ErrorCode::kInvalidArgument, "a timeout before the start");
   if (options.command.empty()) return fail(ErrorCode::kInvalidArgument, "no command was given to run in the box");
   proto::Call call;
   *call.mutable_exec()->mutable_process() = to_process(options);
-  TRY_ASSIGN(SessionView view, open_session(box_directory, call, timeout));
+  TRY_ASSIGN(SessionView view, open_session(box, call, timeout));
   view.tty = options.tty;
   view.open_stdin = options.open_stdin;
   return make_execution(std::move(view));
 }
 
-Result<Execution> attach_session(const std::string& box_directory, const AttachOptions& options,
-                                 std::chrono::milliseconds timeout) {
+Result<Execution> open_tunnel(const BoxAddress& box, std::uint16_t port) {
+  proto::Call call;
+  call.mutable_tunnel()->set_port(port);
+  TRY_ASSIGN(SessionView view, open_session(box, call, kAgentTimeout));
+  view.open_stdin = true;
+  return make_execution(std::move(view));
+}
+
+Result<Execution> attach_session(const BoxAddress& box, const AttachOptions& options, std::chrono::milliseconds timeout) {
   proto::Call call;
   call.mutable_attach()->set_session_id(options.session_id);
   call.mutable_attach()->set_stdout_offset(options.stdout_offset);
   call.mutable_attach()->set_stderr_offset(options.stderr_offset);
   call.mutable_attach()->set_no_stdin(!options.input);
-  TRY_ASSIGN(SessionView view, open_session(box_directory, call, timeout));
+  TRY_ASSIGN(SessionView view, open_session(box, call, timeout));
   view.open_stdin = view.open_stdin && options.input;
   view.stdout_at = {.offset = options.stdout_offset, .may_skip = true};
   view.stderr_at = {.offset = options.stderr_offset, .may_skip = true};

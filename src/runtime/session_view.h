@@ -22,6 +22,7 @@ struct SessionView {
   std::string session_id;
   ExpectedOffset stdout_at;
   ExpectedOffset stderr_at;
+  std::uint64_t stdout_end = 0;  // when the view began
   bool tty = false;
   bool open_stdin = false;
 };

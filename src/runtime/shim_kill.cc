@@ -13,11 +13,13 @@
 #include "base/ofd_lock.h"
 #include "base/process.h"
 #include "runtime/lease.h"
+#include "runtime/lock_holders.h"
 
 namespace boxlite {
 namespace {
 
 constexpr auto kPatience = std::chrono::seconds(10);
+constexpr auto kOwnEndPatience = std::chrono::seconds(3);
 
 // The number in "Pid:\t123" of a pidfd's fdinfo; nullopt once the process is gone.
 std::optional<pid_t> pid_of(int pidfd) {
@@ -56,15 +58,22 @@ std::vector<UniqueFd> children_of_shim(int shim) {
 }  // namespace
 
 Result<void> wait_vm_gone(const HomePaths& paths, const std::string& id) {
-  TRY_ASSIGN(const bool alive, OfdLock::held(paths.vm_lock(id)));
+  const std::string path = paths.vm_lock(id);
+  TRY_ASSIGN(const bool alive, OfdLock::held(path));
   if (!alive) return {};
-  auto lock = OfdLock::acquire(paths.vm_lock(id), kPatience);
+  auto lock = OfdLock::acquire(path, kOwnEndPatience);
+  if (!lock && lock.error().code() == ErrorCode::kUnavailable) {
+    // They end by themselves when their shim has, unless they have been stopped (SIGSTOP) or hang.
+    TRY_ASSIGN(const std::vector<UniqueFd> holders, lock_holders(path));
+    for (const UniqueFd& holder : holders) TRY(signal_process(holder.get(), SIGKILL));
+    lock = OfdLock::acquire(path, kPatience);
+  }
   if (lock) return {};
   if (lock.error().code() != ErrorCode::kUnavailable) return std::unexpected(lock.error());
   return fail(ErrorCode::kUnavailable,
               "processes of the VM of box {} are still ending after {} s (waiting for a disk?); they have been killed, so try "
               "again later",
-              id, kPatience.count());
+              id, (kOwnEndPatience + kPatience).count());
 }
 
 Result<void> kill_shim(const HomePaths& paths, const std::string& id) {
@@ -84,7 +93,10 @@ Result<void> kill_shim(const HomePaths& paths, const std::string& id) {
     }
   }
   TRY(wait_vm_gone(paths, id));
-  for (const UniqueFd& child : children) TRY(wait_process_end(child.get(), kPatience));
+  for (const UniqueFd& child : children) {
+    TRY_ASSIGN(const bool ended, wait_process_end(child.get(), kOwnEndPatience));
+    if (!ended) TRY(signal_process(child.get(), SIGKILL));  // stopped; nothing is below it any more
+  }
   return {};
 }
 

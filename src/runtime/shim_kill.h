@@ -8,11 +8,12 @@
 
 namespace boxlite {
 
-/// Kills whatever shim holds the lease, and returns when the lease is free and no process of the VM lives. kUnavailable after ten
-/// seconds of waiting for either. A box that does not run is no error.
+/// Kills whatever shim holds the lease, and returns when the lease is free and no process of the VM lives, as wait_vm_gone().
+/// kUnavailable when the shim has not ended ten seconds after the kill. A box that does not run is no error.
 Result<void> kill_shim(const HomePaths& paths, const std::string& id);
 
-/// Waits until no process of the VM lives; at most ten seconds.
+/// Waits until no process of the VM lives. Those that do not end by themselves within three seconds of their shim's end, because
+/// somebody has stopped them, are killed; kUnavailable when they live for ten seconds more. Only for a box without a shim.
 Result<void> wait_vm_gone(const HomePaths& paths, const std::string& id);
 
 }  // namespace boxlite

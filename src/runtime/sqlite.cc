@@ -11,6 +11,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "base/failpoint.h"
 #include "base/sys.h"
 
 namespace boxlite::sqlite {
@@ -186,11 +187,16 @@ Result<Statement> Connection::prepare(std::string_view sql) {
 
 int Connection::rows_changed() const { return sqlite3_changes(database_); }
 
+Result<void> Connection::commit() {
+  FAILPOINT("database.commit");
+  return execute("COMMIT");
+}
+
 Result<void> Connection::transaction(const std::function<Result<void>()>& body) {
   TRY_ASSIGN(const auto held, lock());
   TRY(execute("BEGIN IMMEDIATE"));
   Result<void> result = body();
-  if (result) result = execute("COMMIT");
+  if (result) result = commit();
   if (!result) (void)execute("ROLLBACK");
   return result;
 }

@@ -70,6 +70,7 @@ class Connection {
 
  private:
   Connection(sqlite3* database, std::string path);
+  Result<void> commit();
   sqlite3* database_;
   std::string path_;
   pid_t owner_;

@@ -26,26 +26,34 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
 
 #include "base/defer.h"
 #include "base/failpoint.h"
+#include "base/file.h"
 #include "base/process.h"
 #include "base/sys.h"
+#include "runtime/box_cgroup.h"
 #include "runtime/box_config.h"
+#include "runtime/box_error.h"
 #include "runtime/exit_record.h"
 #include "runtime/host.h"
+#include "runtime/host_room.h"
+#include "runtime/isolation.h"
 #include "runtime/last_words.h"
 #include "runtime/lease.h"
 #include "runtime/line_channel.h"
 #include "runtime/observe.h"
 #include "runtime/owner.h"
+#include "runtime/ping.h"
 #include "runtime/programs.h"
 #include "runtime/removal.h"
 #include "runtime/session_client.h"
 #include "runtime/shim_kill.h"
+#include "runtime/templates.h"
 #include "vmm/host_clock.h"
 
 namespace boxlite {
@@ -55,6 +63,7 @@ using Clock = std::chrono::steady_clock;
 
 // From the configuration to the lease a shim does next to nothing. More than this means that it is stopped or stuck.
 constexpr auto kLeaseTimeout = std::chrono::seconds(60);
+constexpr auto kAnswerTimeout = std::chrono::seconds(2);
 constexpr auto kReapTimeout = std::chrono::seconds(5);
 constexpr std::string_view kReport = "the shim's report";
 
@@ -63,6 +72,8 @@ struct Host {
   StartPrograms programs;
   vmm::Accelerator accelerator = vmm::Accelerator::kTcg;
   std::uint64_t tsc_khz = 0;
+  std::vector<IsolationLayer> isolation;
+  std::string cgroup_place;
   std::string boot;
 };
 
@@ -71,6 +82,9 @@ Result<Host> find_host(const Context& context) {
   TRY_ASSIGN(host.programs, find_start_programs());
   TRY_ASSIGN(const vmm::AcceleratorChoice choice, choose_host_accelerator(context, host.programs));
   host.accelerator = choice.accelerator;
+  const IsolationFacts facts = isolation_facts(choice);
+  host.isolation = isolation_layers(facts);
+  host.cgroup_place = facts.cgroup_place;
   if (host.accelerator == vmm::Accelerator::kTcg) {
     TRY_ASSIGN(host.tsc_khz, vmm::cached_tsc_khz(context.paths.tsc_memo()));
   }
@@ -85,7 +99,11 @@ Result<WaitOutcome> wait_while_changing(const Context& context, const BoxRow& ro
   for (;;) {
     TRY_ASSIGN(const Observation seen, observe(context.paths, context.database, row));
     const DerivedStatus derived = derive_status(seen);
-    if (derived.status == BoxStatus::kRunning) return WaitOutcome::kRuns;
+    if (derived.status == BoxStatus::kRunning) {
+      const PingAnswer answer = ping_shims({context.paths.box(row.id)}, Clock::now() + kAnswerTimeout).front();
+      if (answer.paused_by_user) return std::unexpected(paused_error(row.name));
+      return WaitOutcome::kRuns;
+    }
     TRY_ASSIGN(const std::optional<UniqueFd> shim, open_lease_holder(context.paths, row.id));
     if (!shim) return WaitOutcome::kEnded;
     // The phase is a file, the shim's end a descriptor: the one is looked at often while the other is waited for.
@@ -124,6 +142,53 @@ Result<std::optional<OpLock::Locked>> lock_for_start(Context& context, const std
   }
 }
 
+vmm::VmConfig vm_config(const Context& context, const Host& host, const BoxRow& row, const BoxOptions& options) {
+  vmm::VmConfig vm;
+  vm.accelerator = host.accelerator;
+  vm.cpus = options.cpus;
+  vm.memory_mib = options.memory_mib;
+  vm.kernel = host.programs.kernel;
+  vm.initramfs = host.programs.initramfs;
+  vm.base_image = context.paths.base(row.image_id);
+  vm.overlay = context.paths.disk(row.id);
+  vm.tsc_khz = host.tsc_khz;
+  return vm;
+}
+
+// The image's own, and a shell.
+std::vector<std::string> likely_commands(const Context& context, const BoxRow& row) {
+  std::vector<std::string> commands = {"sh"};
+  const auto images = context.database.images();
+  if (!images) return commands;
+  const auto image = std::ranges::find(*images, row.image_id, &ImageInfo::id);
+  if (image == images->end()) return commands;
+  for (const std::vector<std::string>& words : {image->config.entrypoint, image->config.cmd}) {
+    if (!words.empty()) commands.push_back(words.front());
+  }
+  return commands;
+}
+
+// What the box's VM can go on from. nullopt: it boots.
+std::optional<Template> template_for(const Context& context, const Host& host, const std::string& id) {
+  if (context.cold_start) return std::nullopt;
+  const auto row = context.database.box(id);
+  if (!row || !*row) return std::nullopt;
+  const auto config = box_config_from_json((*row)->config);
+  if (!config) return std::nullopt;
+  TemplateWish wish;
+  wish.vm = vm_config(context, host, **row, config->options);
+  const auto base = sys::stat(wish.vm.base_image);
+  if (!base) return std::nullopt;
+  wish.nic = config->options.network != "none";
+  wish.disk_bytes = std::max(config->options.disk_bytes, static_cast<std::uint64_t>(base->st_size));
+  wish.privileged = config->options.privileged;
+  if ((*row)->generation == 0) {
+    wish.image_id = (*row)->image_id;
+    wish.commands = likely_commands(context, **row);
+  }
+  return ensure_template(context.paths, host.programs, host.boot, wish);
+}
+
 Result<ShimConfig> shim_config(const Context& context, const Host& host, const BoxRow& row, const StartOptions& options) {
   TRY_ASSIGN(const BoxSecrets secrets, read_secrets(context.paths.secrets(row.id)));
   ShimConfig config;
@@ -135,20 +200,34 @@ Result<ShimConfig> shim_config(const Context& context, const Host& host, const B
   config.env = merge_env(secrets.image_env, secrets.env);
   config.rows = options.rows;
   config.columns = options.columns;
-  config.vm.accelerator = host.accelerator;
-  config.vm.cpus = config.box.options.cpus;
-  config.vm.memory_mib = config.box.options.memory_mib;
-  config.vm.kernel = host.programs.kernel;
-  config.vm.initramfs = host.programs.initramfs;
-  config.vm.base_image = context.paths.base(row.image_id);
-  config.vm.overlay = context.paths.disk(row.id);
-  config.vm.tsc_khz = host.tsc_khz;
+  config.vm = vm_config(context, host, row, config.box.options);
+  config.isolation = host.isolation;
+  config.cgroup_place = host.cgroup_place;
+  if (config.box.options.security == "strict") TRY(require_all(host.isolation));
+  TRY(check_room(config.home, config.vm.memory_mib));
   config.programs = host.programs.vm;
+  config.net_program = host.programs.net;
   if (::access(config.vm.base_image.c_str(), R_OK) < 0) {
     return fail_errno("the base disk of image {} ({}); get it again: boxlite pull {}", row.image_reference, config.vm.base_image,
                       row.image_reference);
   }
   return config;
+}
+
+// Also where /proc tells this user nothing about a box's processes, which are not to be looked into.
+std::string box_with_port(const Context& context, const PublishedPort& taken) {
+  const auto rows = context.database.boxes();
+  if (!rows) return "";
+  const auto any = [](const std::string& ip) { return ip == "0.0.0.0" || ip == "::"; };
+  for (const BoxRow& row : *rows) {
+    const auto seen = observe(context.paths, context.database, row);
+    if (!seen || !seen->lease.held || !seen->state) continue;
+    for (const PublishedPort& port : seen->state->ports) {
+      const bool same_ip = port.host_ip == taken.host_ip || any(port.host_ip) || any(taken.host_ip);
+      if (port.host_port == taken.host_port && port.protocol == taken.protocol && same_ip) return "box " + row.name;
+    }
+  }
+  return "";
 }
 
 std::vector<std::string> shim_environment() {
@@ -160,6 +239,7 @@ std::vector<std::string> shim_environment() {
   pass_on("PATH");
 #ifdef BOXLITE_WITH_FAILPOINTS
   pass_on("BOXLITE_FAILPOINTS");
+  pass_on("BOXLITE_FAILPOINTS_TRACE");
 #endif
   return environment;
 }
@@ -172,8 +252,14 @@ Result<UniqueFd> begin_shim_log(const std::string& path) {
 }
 
 // A report of a failure is returned as that failure.
-Result<ShimReport> parse_report(const std::string& line) {
+Result<ShimReport> parse_report(const std::string& line, bool& template_failed, const StartOptions& options) {
   TRY_ASSIGN(const Json json, parse_json(line, kReport));
+  if (options.on_step && json.contains("steps")) {
+    for (const Json& step : json.at("steps")) {
+      if (!step.is_array() || step.size() != 2 || !step.at(0).is_string() || !step.at(1).is_number()) continue;
+      options.on_step({step.at(0), Clock::time_point(std::chrono::nanoseconds(step.at(1).get<std::int64_t>()))});
+    }
+  }
   TRY_ASSIGN(const auto name, json_get<std::string>(json, "report", kReport));
   if (name == "lease") return ShimReport::kLease;
   if (name == "prepared") return ShimReport::kPrepared;
@@ -181,14 +267,27 @@ Result<ShimReport> parse_report(const std::string& line) {
   if (name != "failed") return fail(ErrorCode::kInternal, "{} \"{}\" is not known", kReport, name);
   TRY_ASSIGN(const auto code, json_get<std::string>(json, "code", kReport));
   TRY_ASSIGN(auto message, json_get<std::string>(json, "message", kReport));
+  TRY_ASSIGN(template_failed, json_get_or<bool>(json, "template", kReport, false));
   return std::unexpected(Error(error_code_from_name(code), std::move(message)));
+}
+
+void note(const StartOptions& options, std::string_view what) {
+  if (options.on_step) options.on_step({std::string(what), Clock::now()});
 }
 
 // One start, from the intent to the last report.
 class Start {
  public:
-  Start(Context& context, const Host& host, const StartOptions& options, OpLock lock, BoxRow row)
-      : context_(context), host_(host), options_(options), lock_(std::move(lock)), row_(std::move(row)) {}
+  Start(Context& context, const Host& host, const StartOptions& options, OpLock::Locked locked, std::optional<Template> from)
+      : context_(context),
+        host_(host),
+        options_(options),
+        lock_(std::move(locked.lock)),
+        row_(std::move(locked.row)),
+        from_(std::move(from)) {
+    // Of an image are those for a disk that nobody has written to.
+    if (from_ && !from_->disk.empty() && row_.generation != 0) from_.reset();
+  }
 
   Result<std::optional<Execution>> run() {
     auto started = run_shim();
@@ -196,6 +295,9 @@ class Start {
     if (lock_) settle(started.error());
     return std::unexpected(std::move(started).error().context("start box " + row_.name));
   }
+
+  /// After a failure: the box could not be restored, which may be the template's fault. Booted, it may start.
+  bool template_failed() const { return template_failed_; }
 
  private:
   Result<void> run_shim() {
@@ -205,10 +307,33 @@ class Start {
       lock_.reset();
       return std::unexpected(std::move(config).error());
     }
-    TRY_ASSIGN(row_, context_.database.begin_start(row_.id, {host_.boot, sys::utc_now()}, ::geteuid() == 0));
+    auto ports = bind_ports(config->box.ports, [this](const PublishedPort& taken) { return box_with_port(context_, taken); });
+    if (!ports) {
+      lock_.reset();
+      if (ports.error().code() != ErrorCode::kAlreadyExists) return std::unexpected(std::move(ports).error());
+      if (row_.auto_remove) return std::unexpected(ports.error().advice("free it, or publish another"));
+      return std::unexpected(ports.error().advice(fmt::format(
+          "free it and `boxlite start {}`, or `boxlite rm {}` and publish another: the box is as it was", row_.name, row_.name)));
+    }
+    std::vector<ForkGuard> guards;
+    std::vector<int> listeners;
+    for (const BoundPort& bound : *ports) {
+      guards.emplace_back(bound.fd.get());
+      listeners.push_back(bound.fd.get());
+      config->listeners.push_back({.fd = bound.fd.get(), .port = bound.port});
+    }
+    FAILPOINT("start.bound");
+    TRY_ASSIGN(row_, context_.database.begin_start(row_.id, {host_.boot, sys::utc_now(), from_.has_value()}, ::geteuid() == 0));
     config->generation = row_.generation;
     config->vm.uid = row_.uid;
     FAILPOINT("start.intent");
+    note(options_, "start is recorded");
+    // Without the template's disk it boots with its own, which is whole.
+    if (from_ && !from_->disk.empty() && !take_disk(*from_)) from_.reset();
+    if (from_) {
+      config->vm.memory_file = vmm::MemoryFile{.path = from_->memory, .shared = false};
+      config->vm.device_state = from_->device_state;
+    }
 
     TRY_ASSIGN(sys::SocketPair pair, sys::socket_pair());
     TRY_ASSIGN(const UniqueFd log, begin_shim_log(context_.paths.shim_log(row_.id)));
@@ -217,7 +342,8 @@ class Start {
                                                         .environment = shim_environment(),
                                                         .stdin_fd = pair.b.get(),
                                                         .stdout_fd = log.get(),
-                                                        .stderr_fd = log.get()}));
+                                                        .stderr_fd = log.get(),
+                                                        .inherit = listeners}));
     // The first process only forks the shim away. The socket is closed before it is reaped: see the order of these.
     const Defer reap([&child] {
       const auto ended = wait_process_end(child.pidfd(), kReapTimeout);
@@ -226,7 +352,11 @@ class Start {
     UniqueFd socket = std::move(pair.a);
     const ForkGuard guard(socket.get());
     pair.b.reset();
+    // From here on they are the shim's alone: with it they go.
+    guards.clear();
+    ports->clear();
     FAILPOINT("start.spawn");
+    note(options_, "shim is started");
 
     // A shim that ends before it has read everything shows as an end-of-file below, like one that ends later.
     (void)send_line(socket.get(), dump_json(to_json(*config)));
@@ -236,13 +366,25 @@ class Start {
     return {};
   }
 
+  // The disk of the template in the place of the box's own, which is still empty.
+  Result<void> take_disk(const Template& from) const {
+    const std::string disk = context_.paths.disk(row_.id);
+    const std::string copy = fmt::format("{}.{}.tmp", disk, sys::random_hex(6));  // a name that gc knows
+    TRY(copy_file(from.disk, copy, 0600));
+    Defer discard([&] { (void)sys::unlink(copy); });
+    FAILPOINT("start.disk_copied");
+    TRY(sys::rename(copy, disk));
+    discard.cancel();
+    return {};
+  }
+
   Result<void> follow_reports(int socket) {
     LineReader lines(socket);
     for (;;) {
       const auto deadline = lock_ ? std::optional(Clock::now() + kLeaseTimeout) : std::nullopt;
       TRY_ASSIGN(const std::optional<std::string> line, lines.next(deadline));
       if (!line) return lock_ ? died_before_lease() : died_later();
-      TRY_ASSIGN(const ShimReport report, parse_report(*line));
+      TRY_ASSIGN(const ShimReport report, parse_report(*line, template_failed_, options_));
       switch (report) {
         case ShimReport::kLease:
           FAILPOINT("start.lease");
@@ -261,7 +403,8 @@ class Start {
   }
 
   Result<void> attach(int socket) {
-    TRY_ASSIGN(execution_, attach_session(context_.paths.box(row_.id), {}));
+    FAILPOINT("start.prepared");
+    TRY_ASSIGN(execution_, attach_session({context_.paths.box(row_.id), row_.name}, {}));
     return send_line(socket, "go");
   }
 
@@ -299,6 +442,8 @@ class Start {
   const StartOptions& options_;
   std::optional<OpLock> lock_;  // until the shim has the lease
   BoxRow row_;
+  std::optional<Template> from_;
+  bool template_failed_ = false;
   std::optional<Execution> execution_;
 };
 
@@ -306,10 +451,25 @@ class Start {
 
 Result<std::optional<Execution>> start_box(Context& context, const std::string& id, const StartOptions& options) {
   TRY_ASSIGN(const Host host, find_host(context));
+  note(options, "host is known");
+  const std::optional<Template> from = template_for(context, host, id);
+  note(options, from ? "template is there" : "there is no template");
   TRY_ASSIGN(std::optional<OpLock::Locked> locked, lock_for_start(context, id));
   if (!locked) return std::nullopt;
   TRY(wait_vm_gone(context.paths, id));
-  return Start(context, host, options, std::move(locked->lock), std::move(locked->row)).run();
+  TRY(remove_left_cgroup(context.paths, id));
+  FAILPOINT("start.locked");
+  Start start(context, host, options, std::move(*locked), from);
+  auto started = start.run();
+  if (started || !start.template_failed()) return started;
+
+  drop_template(context.paths, *from, started.error().message());
+  TRY_ASSIGN(const std::optional<UniqueFd> shim, open_lease_holder(context.paths, id));
+  if (shim) TRY(wait_process_end(shim->get(), kReapTimeout));
+  TRY_ASSIGN(locked, lock_for_start(context, id));
+  if (!locked) return std::nullopt;
+  TRY(wait_vm_gone(context.paths, id));
+  return Start(context, host, options, std::move(*locked), std::nullopt).run();
 }
 
 }  // namespace boxlite

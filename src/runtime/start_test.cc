@@ -273,6 +273,7 @@ TEST(StopTest, ARemovalOvertakesAStopThatWaits) {
   const std::string id = home.create("web", {"mute"});
   ASSERT_TRUE(home.run({"start", "web"}).ok());
   ChildProcess stop = home.launch({"stop", "web", "600"});
+  ASSERT_TRUE(eventually([&] { return has_open(stop.pid(), "anon_inode:[pidfd]"); })) << "it knows the shim";
   EXPECT_TRUE(home.run({"rm-f", "web"}).ok());
   EXPECT_EQ(stop.wait()->code, 0);
   EXPECT_THAT(home.box_files(), IsEmpty());

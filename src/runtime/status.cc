@@ -26,6 +26,7 @@ DerivedStatus while_held(const Observation& seen) {
     case Phase::kStarting:
       return {BoxStatus::kStarting, "", std::nullopt};
     case Phase::kRunning:
+      if (seen.paused_by_user) return {BoxStatus::kPaused, "", std::nullopt};
       return {BoxStatus::kRunning, seen.paused.empty() ? "" : "paused: " + seen.paused, std::nullopt};
     case Phase::kStopping:
       return {BoxStatus::kStopping, "", std::nullopt};
@@ -56,6 +57,8 @@ std::string_view name(BoxStatus status) {
       return "starting";
     case BoxStatus::kRunning:
       return "running";
+    case BoxStatus::kPaused:
+      return "paused";
     case BoxStatus::kStopping:
       return "stopping";
     case BoxStatus::kStopped:

@@ -21,8 +21,10 @@ struct Observation {
   std::optional<ExitRecord> exit;
   std::string boot_id;       // of now
   bool shim_silent = false;  // the lease is held, and the shim is stopped or did not answer in time
-  std::string paused;        // why the VM is paused, as its shim says
-  std::string last_words;    // what console and shim log end with; used only when the box crashed
+  bool paused_by_user = false;
+  std::string paused;                         // why the VM is paused, as its shim says
+  std::optional<NetworkUsage> network_usage;  // the same
+  std::string last_words;                     // what console and shim log end with; used only when the box crashed
 };
 
 struct DerivedStatus {

@@ -27,7 +27,7 @@ LeaseRecord lease_record(std::uint64_t generation) {
 Observation with_lease_held(Phase phase, std::uint64_t generation = 3) {
   Observation seen = started_once();
   seen.lease = {true, lease_record(3)};
-  seen.state = StateRecord{generation, phase, "", "tcg"};
+  seen.state = StateRecord{.generation = generation, .phase = phase, .started_at = "", .accelerator = "tcg", .ports = {}};
   return seen;
 }
 

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/failpoint.h"
 #include "base/process.h"
 #include "base/sys.h"
 #include "runtime/box_config.h"
@@ -21,7 +22,9 @@
 #include "runtime/lease.h"
 #include "runtime/observe.h"
 #include "runtime/ping.h"
+#include "runtime/session_client.h"
 #include "runtime/shim_kill.h"
+#include "runtime/silence.h"
 
 namespace boxlite {
 namespace {
@@ -57,6 +60,14 @@ Result<bool> request_stop(const Context& context, const BoxRow& row, std::chrono
   return false;
 }
 
+Result<void> ask_shim(const Context& context, const BoxRow& row, std::string_view call) {
+  auto asked = control_call(context.paths.box(row.id), {{"call", call}}, kAnswerTimeout);
+  if (asked) return {};
+  // What it refuses it gives the reason for.
+  if (asked.error().code() == ErrorCode::kInvalidState) return std::unexpected(asked.error().context("box " + row.name));
+  return std::unexpected(explain_failure(context, row, asked.error()));
+}
+
 // True when the shim has ended by itself; false when it is time to end it. A shim that answers is at work and gets more time.
 Result<bool> await_stop(const Context& context, const BoxRow& row, int shim, Clock::time_point deadline) {
   for (;;) {
@@ -77,6 +88,7 @@ Result<void> end_silent_shim(Context& context, const BoxRow& row, int shim) {
   TRY_ASSIGN(const bool free, locked->lock.take_lease());
   if (!free)
     return fail(ErrorCode::kUnavailable, "another shim took over box {} while it was being stopped; try again", row.name);
+  FAILPOINT("stop.killed");
   return write_exit_record(context.paths, row.id,
                            killed_record(locked->row.generation, "killed by stop: its shim did not answer"));
 }
@@ -152,6 +164,7 @@ Result<void> stop_box(Context& context, const BoxRow& row, std::optional<std::ch
   const auto grace = asked.value_or(std::chrono::seconds(config.options.stop_seconds.value_or(kDefaultStopSeconds)));
   const auto deadline = Clock::now() + grace + kSlack;
   TRY_ASSIGN(bool ended, request_stop(context, row, grace, removal, shim->get(), deadline));
+  FAILPOINT("stop.asked");
   if (!ended) {
     TRY_ASSIGN(ended, await_stop(context, row, shim->get(), deadline));
   }
@@ -159,8 +172,21 @@ Result<void> stop_box(Context& context, const BoxRow& row, std::optional<std::ch
   return {};
 }
 
+Result<void> pause_box(const Context& context, const BoxRow& row) {
+  TRY(refuse_silent(context, row));
+  return ask_shim(context, row, "pause");
+}
+
+Result<void> unpause_box(const Context& context, const BoxRow& row) {
+  TRY(refuse_stopped(context, row));
+  return ask_shim(context, row, "unpause");
+}
+
 Result<void> signal_box(const Context& context, const BoxRow& row, int signal) {
-  auto sent = control_call(context.paths.box(row.id), {{"call", "signal"}, {"signal", signal}}, kAnswerTimeout);
+  // What stands still cannot die: it goes on for that, as under docker. Whether it stood still does not matter.
+  if (signal == SIGKILL) (void)control_call(context.paths.box(row.id), {{"call", "unpause"}}, kAnswerTimeout);
+  TRY(refuse_silent(context, row));
+  auto sent = control_call(context.paths.box(row.id), {{"call", "signal"}, {"signal", signal}}, kAgentTimeout);
   if (sent) return {};
   return std::unexpected(explain_failure(context, row, sent.error()));
 }
@@ -175,7 +201,7 @@ Result<int> wait_box(const Context& context, const BoxRow& row) {
       if (record) return exit_code_of(row, *record);
     }
     TRY_ASSIGN(std::optional<BoxRow> now, context.database.box(row.id));
-    if (!now) return fail(ErrorCode::kNotFound, "box {} was removed; `boxlite ls -a` lists those that are here", row.name);
+    if (!now) return std::unexpected(removed_error(row.name));
     current = std::move(*now);
     TRY_ASSIGN(const Observation seen, observe(context.paths, context.database, current));
     const DerivedStatus derived = derive_status(seen);

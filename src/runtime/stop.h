@@ -19,6 +19,10 @@ enum class AutoRemoval {
 Result<void> stop_box(Context& context, const BoxRow& row, std::optional<std::chrono::seconds> grace, AutoRemoval removal);
 
 /// As Box::kill().
+/// As Box::pause() and Box::unpause().
+Result<void> pause_box(const Context& context, const BoxRow& row);
+Result<void> unpause_box(const Context& context, const BoxRow& row);
+
 Result<void> signal_box(const Context& context, const BoxRow& row, int signal);
 
 /// As Box::wait().

@@ -44,13 +44,25 @@ struct CommandResult {
   bool ok() const { return status.code == 0; }
 };
 
+/// Has the process a descriptor that leads there (readlink of /proc/<pid>/fd/N)? So it has come as far as to have opened it.
+inline bool has_open(pid_t pid, const std::string& what) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(fmt::format("/proc/{}/fd", pid), error), end; !error && it != end;
+       it.increment(error)) {
+    std::error_code gone;
+    if (std::filesystem::read_symlink(it->path(), gone) == what) return true;
+  }
+  return false;
+}
+
 class TestHome {
  public:
   TestHome() : directory_(*TempDir::create(std::filesystem::temp_directory_path(), "boxlite-test-")), paths_(root() + "/home") {
     for (const char* folder : {"/libexec", "/guest", "/path"}) std::filesystem::create_directory(root() + folder);
     for (const char* file : {"/guest/vmlinux", "/guest/initramfs.cpio"}) std::ofstream(root() + file) << "x";
     for (const char* program :
-         {"/libexec/boxlite-vm-init", "/libexec/boxlite-volume", "/path/qemu-system-x86_64", "/path/bwrap"}) {
+         {"/libexec/boxlite-vm-init", "/libexec/boxlite-volume", "/libexec/boxlite-net", "/libexec/boxlite-template",
+          "/libexec/boxlite-memory-guard.so", "/path/qemu-system-x86_64", "/path/bwrap"}) {
       std::filesystem::create_symlink("/bin/true", root() + program);
     }
     use_shim(BOXLITE_FAKE_SHIM);
@@ -87,12 +99,13 @@ class TestHome {
   ChildProcess launch(const std::vector<std::string>& arguments, int output_fd = -1, const std::string& failpoints = "") const {
     std::vector<std::string> argv = {"runtime_test_command", paths_.home()};
     argv.insert(argv.end(), arguments.begin(), arguments.end());
-    return *ChildProcess::spawn({.program = BOXLITE_TEST_COMMAND,
-                                 .argv = argv,
-                                 .environment = {"PATH=" + root() + "/path", "BOXLITE_LIBEXEC_DIR=" + root() + "/libexec",
-                                                 "BOXLITE_GUEST_DIR=" + root() + "/guest", "BOXLITE_FAILPOINTS=" + failpoints},
-                                 .stdout_fd = output_fd,
-                                 .stderr_fd = output_fd});
+    return *ChildProcess::spawn(
+        {.program = BOXLITE_TEST_COMMAND,
+         .argv = argv,
+         .environment = {"PATH=" + root() + "/path", "BOXLITE_LIBEXEC_DIR=" + root() + "/libexec",
+                         "BOXLITE_GUEST_DIR=" + root() + "/guest", "BOXLITE_COLD=1", "BOXLITE_FAILPOINTS=" + failpoints},
+         .stdout_fd = output_fd,
+         .stderr_fd = output_fd});
   }
 
   CommandResult run(const std::vector<std::string>& arguments, const std::string& failpoints = "") const {

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/ofd_lock.h"
 #include "base/result.h"
 #include "boxlite/volume.h"
 #include "runtime/database.h"
@@ -22,9 +24,12 @@ Result<VolumeInfo> find_volume(const HomePaths& paths, const Database& database,
 Result<void> remove_volume(const HomePaths& paths, Database& database, const std::string& name);
 Result<VolumeRemoval> prune_volumes(const HomePaths& paths, Database& database, bool all);
 
-/// Of a volume at a start: it is to get what the image has. From here on until finish_population() a start that fails leaves it
-/// so.
-Result<bool> begin_population(const HomePaths& paths, const std::string& name);
-Result<void> finish_population(const HomePaths& paths, const std::string& name);
+/// Removes what a crash has left of volumes that never came to be, and of those that were being removed.
+Result<void> sweep_volumes(const HomePaths& paths, Database& database);
+
+/// Of a volume at a start: whether it is to get what the image has, and then the right to do it, which one box at a time has.
+/// Waits for another that has it. When the holder ends before finish_population(), the next start does it all again.
+Result<std::optional<OfdLock>> begin_population(const HomePaths& paths, const std::string& name);
+Result<void> finish_population(const HomePaths& paths, const std::string& name, OfdLock population);
 
 }  // namespace boxlite

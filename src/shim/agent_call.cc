@@ -1,12 +1,15 @@
 #include "shim/agent_call.h"
 
 #include "runtime/printable.h"
+#include "runtime/session_client.h"
 
 namespace boxlite::shim {
 namespace {
 
 constexpr const char* kMainSession = "main";
 constexpr std::size_t kMaxErrorText = 4096;
+// A chunk of output, or a failure's text. Parsed, a message may take fifty times its size: the shim reads none that is longer.
+constexpr std::size_t kMaxMessage = portal::kMaxChunk + 2 * kMaxErrorText;
 
 const Error kGone(ErrorCode::kUnavailable, "the box ended before its agent had answered");
 
@@ -77,7 +80,7 @@ class CallStream : public StreamListener, public std::enable_shared_from_this<Ca
 
   AgentLink& link_;
   portal::StreamId id_ = 0;
-  portal::MessageReader reader_;
+  portal::MessageReader reader_{kMaxMessage};
   std::string out_;
   bool done_ = false;
 };
@@ -124,9 +127,9 @@ class MainView final : public CallStream {
     TRY_ASSIGN(const bool whole, reader.next(output));
     if (!whole) return false;
     if (output.has_exited()) {
+      TRY_ASSIGN(const ExitInfo info, exit_info(output.exited()));
       finish();
-      events_.on_exited(
-          {.code = output.exited().code(), .signal = output.exited().signal(), .oom_killed = output.exited().oom_killed()});
+      events_.on_exited(info);
       return true;
     }
     if (!output.has_chunk()) return fail(ErrorCode::kCorrupt, "the agent sent an empty piece of output");

@@ -69,7 +69,6 @@ void AgentLink::wait_readable() {
 void AgentLink::read_some() {
   const ssize_t count = ::read(fd_, buffer_.data(), buffer_.size());
   if (count > 0) {
-    heard_ = true;
     receive(std::span(buffer_).first(static_cast<std::size_t>(count)));
     if (!ended_) wait_readable();
     return;
@@ -95,6 +94,7 @@ void AgentLink::receive(std::span<const std::byte> data) {
     on_ready_();
   }
   if (ended_) return;
+  heard_ = true;
   if (const auto fed = mux_.feed(data); !fed) {
     end_broken(fed.error());
   }

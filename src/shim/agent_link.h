@@ -42,7 +42,7 @@ class AgentLink {
   void begin(std::function<void()> on_ready, std::function<void(const Error&)> on_broken, std::function<void()> on_hangup);
   bool ready() const { return ready_; }
 
-  /// Any byte from the agent since the last call: a sign of life.
+  /// Any byte from the agent, in the epoch, since the last call: a sign of life.
   bool take_sign_of_life() { return std::exchange(heard_, false); }
 
   /// kUnavailable before the epoch is open and after the link's end.

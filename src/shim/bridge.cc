@@ -19,19 +19,41 @@ bool hung_up(int socket) {
 
 }  // namespace
 
-Bridge::Bridge(EventLoop& loop, AgentLink& link, UniqueFd client, std::function<void(Bridge*)> on_closed)
-    : link_(link), client_(std::move(client)), watch_(std::in_place, loop, client_.get()), on_closed_(std::move(on_closed)) {}
+Bridge::Bridge(EventLoop& loop, AgentLink& link, UniqueFd client, std::function<void(Bridge*)> on_closed,
+               std::function<void(const proto::Call&)> on_call)
+    : link_(link),
+      client_(std::move(client)),
+      watch_(std::in_place, loop, client_.get()),
+      on_closed_(std::move(on_closed)),
+      on_call_(std::move(on_call)) {
+  if (on_call_) call_.emplace();
+}
 
 Result<void> Bridge::begin(std::string early) {
   TRY_ASSIGN(id_, link_.open(shared_from_this()));
   early_ = std::move(early);
+  // It is read only as far as the stream may send, which may be never again: its end must not be something that is read.
+  watch_->on_hangup([this, self = shared_from_this()] { client_gone(); });
   on_writable();
   return {};
 }
 
+// As much as the stream takes.
+std::size_t Bridge::send(std::span<const std::byte> data) {
+  const std::size_t sent = link_.send(id_, data);
+  if (!call_) return sent;
+  call_->feed(data.first(sent));
+  proto::Call call;
+  const auto whole = call_->next(call);
+  if (whole && !*whole) return sent;
+  call_.reset();
+  if (whole) on_call_(call);
+  return sent;
+}
+
 void Bridge::on_writable() {
   if (closed_ || client_done_) return;
-  if (!early_.empty()) early_.erase(0, link_.send(id_, std::as_bytes(std::span(early_))));
+  if (!early_.empty()) early_.erase(0, send(std::as_bytes(std::span(early_))));
   if (!early_.empty() || waiting_read_ || link_.writable(id_) == 0) return;
   waiting_read_ = true;
   watch_->on_readable([this, self = shared_from_this()] {
@@ -47,7 +69,7 @@ void Bridge::read_client() {
   if (room == 0) return;  // on_writable() goes on
   const ssize_t count = ::recv(client_.get(), buffer.data(), room, MSG_DONTWAIT);
   if (count > 0) {
-    link_.send(id_, std::span(buffer).first(static_cast<std::size_t>(count)));
+    send(std::span(buffer).first(static_cast<std::size_t>(count)));
   } else if (count == 0) {
     return client_ended();
   } else if (errno != EAGAIN && errno != EINTR) {
@@ -62,8 +84,19 @@ void Bridge::client_ended() {
   client_done_ = true;
   link_.finish(id_);
   close_if_over();
+}
+
+// What it had sent is delivered as far as the stream takes it now; the rest would wait for a box that may never read.
+void Bridge::client_gone() {
   if (closed_) return;
-  watch_->on_hangup([this, self = shared_from_this()] { close(); });
+  std::array<std::byte, kReadSize> buffer;
+  while (!client_done_ && link_.writable(id_) > 0) {
+    const std::size_t room = std::min(buffer.size(), link_.writable(id_));
+    const ssize_t count = ::recv(client_.get(), buffer.data(), room, MSG_DONTWAIT);
+    if (count <= 0) break;
+    send(std::span(buffer).first(static_cast<std::size_t>(count)));
+  }
+  close();
 }
 
 void Bridge::on_data(std::span<const std::byte> data) {

@@ -94,13 +94,18 @@ class BridgeTest : public ::testing::Test {
     ASSERT_TRUE(until([&] { return link_->ready(); }));
     auto client = sys::socket_pair();
     client_ = std::move(client->a);
-    bridge_ = std::make_shared<Bridge>(loop_, *link_, std::move(client->b), [this](Bridge*) {
-      closed_ = true;
-      bridge_.reset();
-    });
-    ASSERT_TRUE(bridge_->begin("early "));
+    bridge_ = std::make_shared<Bridge>(
+        loop_, *link_, std::move(client->b),
+        [this](Bridge*) {
+          closed_ = true;
+          bridge_.reset();
+        },
+        [this](const proto::Call& call) { calls_.push_back(call); });
+    ASSERT_TRUE(bridge_->begin(early()));
     ASSERT_TRUE(until([&] { return agent_->opened != 0; }));
   }
+
+  virtual std::string early() const { return "early "; }
 
   bool until(const std::function<bool()>& condition) {
     Timer deadline(loop_);
@@ -139,6 +144,7 @@ class BridgeTest : public ::testing::Test {
   std::optional<AgentLink> link_;
   UniqueFd client_;
   std::shared_ptr<Bridge> bridge_;
+  std::vector<proto::Call> calls_;
   std::string broken_;
   bool hung_up_ = false;
   bool closed_ = false;
@@ -162,6 +168,29 @@ TEST_F(BridgeTest, BytesGoBothWaysAndEachEndIsPassedOnAlone) {
   EXPECT_EQ(seen, "answer");
   EXPECT_TRUE(closed_);
   EXPECT_EQ(link_->open(nullptr).has_value(), true) << "the link lives on";
+}
+
+class BridgeCallTest : public BridgeTest {
+ protected:
+  std::string early() const override { return ""; }
+
+  static std::string exec_of(std::string_view word) {
+    proto::Call call;
+    call.mutable_exec()->mutable_process()->add_args(std::string(word));
+    return *portal::encode_message(call);
+  }
+};
+
+TEST_F(BridgeCallTest, TheClientsCallIsToldOnceAllOfItIsPassedOnAndNothingBehindIt) {
+  const std::string call = exec_of("first");
+  const std::string behind = exec_of("second");
+  ASSERT_TRUE(sys::write_all(client_.get(), std::string_view(call).substr(0, 7)));
+  ASSERT_TRUE(until([&] { return agent_->received.size() == 7; }));
+  EXPECT_TRUE(calls_.empty());
+  ASSERT_TRUE(sys::write_all(client_.get(), call.substr(7) + behind));
+  ASSERT_TRUE(until([&] { return agent_->received == call + behind; })) << "as it came";
+  ASSERT_EQ(calls_.size(), 1U);
+  EXPECT_EQ(calls_.front().exec().process().args(0), "first");
 }
 
 TEST_F(BridgeTest, AnAgentThatDoesNotReadStopsTheClientAndFillsNoMemory) {
@@ -206,6 +235,24 @@ TEST_F(BridgeTest, AClientThatDoesNotReadStopsTheAgentAndLosesNothing) {
 TEST_F(BridgeTest, AClientThatIsGoneResetsItsStream) {
   client_.reset();
   EXPECT_TRUE(until([&] { return agent_->reset && closed_; }));
+}
+
+TEST_F(BridgeTest, AClientThatGoesWhileTheAgentDoesNotReadIsNoticed) {
+  agent_->reading = false;
+  ASSERT_TRUE(sys::set_nonblocking(client_.get(), true));
+  const std::string piece(65536, 'x');
+  for (int idle = 0; idle < 3; settle()) {
+    idle = ::send(client_.get(), piece.data(), piece.size(), MSG_NOSIGNAL) > 0 ? 0 : idle + 1;
+  }
+  client_.reset();
+  EXPECT_TRUE(until([&] { return agent_->reset && closed_; }));
+}
+
+TEST_F(BridgeTest, WhatAClientThatIsGoneHasSentIsStillDelivered) {
+  ASSERT_TRUE(sys::write_all(client_.get(), std::string(100'000, 'x')));
+  client_.reset();
+  EXPECT_TRUE(until([&] { return agent_->reset && closed_; }));
+  EXPECT_EQ(agent_->received.size(), std::string_view("early ").size() + 100'000);
 }
 
 TEST_F(BridgeTest, AHalfClosedClientThatGoesIsNoticed) {

@@ -47,7 +47,7 @@ class ControlServer::Connection : public std::enable_shared_from_this<Connection
       const std::string greeting = input_.substr(0, newline);
       input_.erase(0, newline + 1);
       if (greeting == "agent 1") return become_bridge();
-      if (greeting != "control 1") return refuse("unknown greeting or version");
+      if (greeting != "control 1") return refuse("it does not know what a newer boxlite asks; stop the box and start it again");
       is_control_ = true;
     }
     const std::size_t newline = input_.find('\n');

@@ -27,7 +27,6 @@ Result<void> detach() {
   if (::setsid() < 0) return fail_errno("setsid");
   if (::chdir("/") < 0) return fail_errno("chdir /");
   ::umask(077);
-  ::syscall(SYS_close_range, 3U, ~0U, 0);
   reset_signals();
   // The environment of the box passes through this process's memory: no core dumps, no tracing by others of this user.
   if (::prctl(PR_SET_DUMPABLE, 0) < 0) return fail_errno("PR_SET_DUMPABLE");

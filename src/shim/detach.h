@@ -7,7 +7,8 @@
 namespace boxlite::shim {
 
 /// Forks; the caller's child ends at once, so the starter can reap it, and only the grandchild returns: in a new session, in /,
-/// with umask 077, default signals (SIGPIPE ignored), no descriptor but 0–2, and not dumpable. Must be called before any lock is
+/// with umask 077, default signals (SIGPIPE ignored), and not dumpable. Descriptors are those that the starter has named
+/// (ProcessSpec::inherit): 0–2 and the published ports. Must be called before any lock is
 /// held and any thread exists.
 Result<void> detach();
 

@@ -26,17 +26,17 @@ void LogPump::wait() {
 }
 
 void LogPump::read_some() {
+  // Once in a turn of the loop: whoever writes faster than we read must not keep everybody else from theirs.
   std::array<char, 4096> buffer;
-  for (;;) {
-    const ssize_t count = ::read(fd_, buffer.data(), buffer.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0 && errno == EAGAIN) return wait();
-    if (count <= 0) break;
+  const ssize_t count = ::read(fd_, buffer.data(), buffer.size());
+  if (count < 0 && (errno == EINTR || errno == EAGAIN)) return wait();
+  if (count > 0) {
     const std::string_view text(buffer.data(), static_cast<std::size_t>(count));
     // A full disk costs log lines, not the box.
     if (log_) (void)log_->append(text);
     tail_ += text;
     if (tail_.size() > 2 * kTail) tail_.erase(0, tail_.size() - kTail);
+    return wait();
   }
   ended_ = true;
   if (on_end_) std::exchange(on_end_, nullptr)();

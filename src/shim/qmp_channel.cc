@@ -1,10 +1,14 @@
 #include "shim/qmp_channel.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <cstring>
+#include <utility>
 
 #include "shim/log.h"
 
@@ -21,10 +25,17 @@ QmpChannel::QmpChannel(EventLoop& loop, int fd)
 void QmpChannel::on_event(const std::string& name, const Json& data) {
   if (name == "BLOCK_IO_ERROR" && !out_of_space_) {
     out_of_space_ = json_get_or<bool>(data, "nospace", name, false).value_or(false);
-    log("{}", out_of_space_ ? "the host's disk is full: the box is paused until there is space again"
-                            : "the box's disk had an I/O error");
+    if (out_of_space_) {
+      log("the host's disk is full: the box is paused until there is space again");
+    } else if (!std::exchange(told_io_error_, true)) {
+      // The guest may try as often as it likes.
+      log("the box's disk had an I/O error; more of them are not told");
+    }
+  } else if (name == "MIGRATION") {
+    if (on_migration_) on_migration_(json_get_or<std::string>(data, "status", name, "").value_or(""));
   } else if (name == "STOP" && out_of_space_) {
     retry_.start(kRetry, [this] {
+      if (held_) return;
       // No space yet: the write fails again, and another STOP brings us back here.
       client_.execute("cont", Json::object(), [](const Result<Json>&) {});
       flush();
@@ -58,14 +69,50 @@ void QmpChannel::read_some() {
 // A few commands of a few bytes: they fit the socket, or QEMU has stopped reading and the next step of a stop does without it.
 void QmpChannel::flush() {
   const std::string output = client_.take_output();
-  if (!output.empty()) (void)::send(fd_, output.data(), output.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (output.empty()) return;
+  iovec text = {const_cast<char*>(output.data()), output.size()};
+  msghdr message = {};
+  message.msg_iov = &text;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control = {};
+  if (attached_) {
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    const int fd = attached_.get();
+    std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+  }
+  if (::sendmsg(fd_, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) attached_.reset();
+}
+
+void QmpChannel::execute(std::string_view command, const Json& arguments, vmm::QmpClient::OnReply on_reply, int fd) {
+  if (fd >= 0) attached_.reset(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+  client_.execute(command, arguments, std::move(on_reply));
+  flush();
+}
+
+void QmpChannel::hold(std::function<void(Result<void>)> on_held) {
+  held_ = true;
+  execute("stop", Json::object(), [this, on_held = std::move(on_held)](const Result<Json>& reply) {
+    if (!reply) held_ = false;
+    on_held(reply ? Result<void>() : std::unexpected(reply.error()));
+  });
+}
+
+void QmpChannel::let_go() {
+  held_ = false;
+  execute("cont", Json::object(), [](const Result<Json>& reply) {
+    if (!reply) log("QMP cont: {}", reply.error().message());
+  });
 }
 
 void QmpChannel::quit() {
-  client_.execute("quit", Json::object(), [](const Result<Json>& reply) {
+  execute("quit", Json::object(), [](const Result<Json>& reply) {
     if (!reply) log("QMP quit: {}", reply.error().message());
   });
-  flush();
 }
 
 }  // namespace boxlite::shim

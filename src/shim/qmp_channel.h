@@ -1,11 +1,14 @@
-// QMP over the VM's socket: the bytes of vmm::QmpClient, and the one event that needs an answer.
+// QMP over the VM's socket: the bytes of vmm::QmpClient, and the events that somebody here waits for.
 //
 // When the host's disk is full QEMU pauses the VM instead of failing the guest's write, so the guest loses nothing. Nobody tells
 // when there is space again: the write is tried again every kRetry, while the VM is paused and only then.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <string_view>
 
+#include "base/unique_fd.h"
 #include "shim/event_loop.h"
 #include "vmm/qmp.h"
 
@@ -18,6 +21,17 @@ class QmpChannel {
 
   /// Why the VM is paused; "" when it is not.
   std::string paused() const { return out_of_space_ ? "the host's disk is full" : ""; }
+
+  /// As QmpClient::execute(). `fd`: sent along (getfd takes it), and the caller's to close after this; -1: none.
+  void execute(std::string_view command, const Json& arguments, vmm::QmpClient::OnReply on_reply, int fd = -1);
+
+  /// Calls back for each MIGRATION event, which the capability "events" asks for, with its status.
+  void on_migration(std::function<void(const std::string& status)> callback) { on_migration_ = std::move(callback); }
+
+  /// The VM stands still, or goes on. What was written before reaches it then; a full disk holds it up still.
+  void hold(std::function<void(Result<void>)> on_held);
+  void let_go();
+  bool held() const { return held_; }
 
   /// Asks QEMU to end. Whether it does is told by its end.
   void quit();
@@ -33,7 +47,11 @@ class QmpChannel {
   int fd_;
   Watch watch_;
   Timer retry_;
+  UniqueFd attached_;  // to the next bytes
+  std::function<void(const std::string&)> on_migration_;
+  bool held_ = false;
   bool out_of_space_ = false;
+  bool told_io_error_ = false;
   vmm::QmpClient client_;
 };
 

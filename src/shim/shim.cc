@@ -33,9 +33,8 @@
 #include "base/signal_name.h"
 #include "base/sys.h"
 #include "runtime/control.h"
-#include "runtime/database.h"
 #include "runtime/exit_record.h"
-#include "runtime/removal.h"
+#include "runtime/network_usage.h"
 #include "shim/log.h"
 
 namespace boxlite::shim {
@@ -60,6 +59,7 @@ Shim::Shim(ShimConfig config, UniqueFd starter)
     : config_(std::move(config)),
       paths_(config_.home),
       id_(config_.box_id),
+      audit_(paths_, id_, config_.generation),
       starter_(loop_, std::move(starter)),
       stop_sequence_(loop_, stop_actions()),
       flush_timer_(loop_) {}
@@ -83,12 +83,15 @@ Result<void> Shim::run() {
   return conclude();
 }
 
-void Shim::set_phase(Phase phase) {
+Result<void> Shim::set_phase(Phase phase) {
   state_.phase = phase;
   // Volatile is enough: after a power loss the boot id says that the box does not run.
-  if (const auto written = write_file_volatile(paths_.state(id_), dump_json(to_json(state_)) + "\n", 0600); !written) {
-    log("{}", written.error().message());
-  }
+  return write_file_volatile(paths_.state(id_), dump_json(to_json(state_)) + "\n", 0600);
+}
+
+// Not told, it is taken for running a while longer.
+void Shim::set_stopping() {
+  if (const auto told = set_phase(Phase::kStopping); !told) log("{}", told.error().message());
 }
 
 // ---- While it runs
@@ -97,7 +100,11 @@ void Shim::on_control(const Json& call, const Answer& answer) {
   constexpr std::string_view what = "control call";
   const auto kind = json_get<std::string>(call, "call", what);
   if (!kind) return answer(error_answer(kind.error()));
-  if (*kind == "ping") return answer({{"ok", true}, {"paused", qmp_ ? qmp_->paused() : ""}});
+  if (*kind == "ping") {
+    Json pong = {{"ok", true}, {"paused", qmp_ ? qmp_->paused() : ""}, {"paused_by_user", qmp_ && qmp_->held()}};
+    if (network_) pong["network"] = to_json(network_->usage());
+    return answer(pong);
+  }
   if (*kind == "stop") {
     const auto grace = json_get<std::uint64_t>(call, "grace_ms", what);
     if (!grace) return answer(error_answer(grace.error()));
@@ -107,12 +114,21 @@ void Shim::on_control(const Json& call, const Answer& answer) {
     request_stop(std::chrono::milliseconds(std::min<std::uint64_t>(*grace, std::uint64_t{kMaxGrace.count()})), "");
     return answer({{"ok", true}});
   }
+  if (*kind == "pause") return pause(answer);
+  if (*kind == "unpause") {
+    if (!qmp_ || !qmp_->held()) return answer(error_answer(Error(ErrorCode::kInvalidState, "it is not paused")));
+    unpause();
+    return answer({{"ok", true}});
+  }
   if (*kind == "signal") {
     const auto number = json_get<int>(call, "signal", what);
     if (!number) return answer(error_answer(number.error()));
     return send_signal(*number, answer);
   }
-  answer(error_answer(Error(ErrorCode::kUnsupported, fmt::format("unknown control call \"{}\"", *kind))));
+  answer(error_answer(
+      Error(ErrorCode::kUnsupported,
+            fmt::format("it was started by an older boxlite, which does not know the call \"{}\"; stop it and start it again",
+                        *kind))));
 }
 
 void Shim::send_signal(int number, const Answer& answer) {
@@ -128,12 +144,30 @@ void Shim::send_signal(int number, const Answer& answer) {
   });
 }
 
+void Shim::pause(const Answer& answer) {
+  if (!main_started_ || exited_ || over() || stop_requested_)
+    return answer(error_answer(Error(ErrorCode::kInvalidState, "its command does not run")));
+  if (qmp_->held()) return answer(error_answer(Error(ErrorCode::kInvalidState, "it is paused already")));
+  qmp_->hold([answer](const Result<void>& held) { answer(held ? Json({{"ok", true}}) : error_answer(held.error())); });
+}
+
+void Shim::unpause() {
+  qmp_->let_go();
+  // As after a host that was suspended: the guest's own clock has stood still.
+  set_guest_clock();
+}
+
 void Shim::accept_client(UniqueFd client, std::string early) {
-  const auto bridge = std::make_shared<Bridge>(loop_, *link_, std::move(client), [this](Bridge* closed) {
-    bridges_.erase(closed);
-    if (vm_ended_) finish_if_flushed();
-    expect_power_off();
-  });
+  const auto peer = peer_credentials(client.get());
+  if (!peer) return;
+  const auto bridge = std::make_shared<Bridge>(
+      loop_, *link_, std::move(client),
+      [this](Bridge* closed) {
+        bridges_.erase(closed);
+        if (vm_ended_) finish_if_flushed();
+        expect_power_off();
+      },
+      [this, peer = *peer](const proto::Call& call) { audit_.called(call, peer); });
   // A client that comes before the agent answers, or after it has ended, sees its connection closed.
   if (bridge->begin(std::move(early))) bridges_.emplace(bridge.get(), bridge);
 }
@@ -156,24 +190,28 @@ void Shim::on_output(OutputStream stream, std::string_view data) {
 
 void Shim::on_exited(const ExitInfo& info) {
   exited_ = info;
-  if (main_started_) set_phase(Phase::kStopping);
+  if (main_started_) set_stopping();
   expect_power_off();
 }
 
 void Shim::expect_power_off() {
   // The agent powers off when all views have been read. A client that reads slowly (a pager) keeps the VM up, so that it loses
   // nothing; a stop overtakes it. Once nobody reads, a guest that stays up is not waited for.
-  if (exited_ && !vm_ended_ && bridges_.empty()) stop_sequence_.expect_end(StopSequence::kPowerOffPatience);
+  if (!exited_ || vm_ended_ || !bridges_.empty()) return;
+  // Of a box that will be removed, and has neither volumes nor peers, nobody misses what has not been written yet.
+  const bool nothing_to_keep = config_.box.options.auto_remove && config_.box.mounts.empty() && !network_;
+  nothing_to_keep ? stop_sequence_.kill() : stop_sequence_.expect_end(StopSequence::kPowerOffPatience);
 }
 
 void Shim::request_stop(std::chrono::milliseconds grace, const std::string& reason) {
   if (vm_ended_) return flush_timer_.start(kFlushPatience, [this] { loop_.stop(); });  // clients have had their time
   if (failure_) return;
+  if (qmp_ && qmp_->held()) unpause();
   if (!stop_requested_) {
     stop_requested_ = true;
     stop_reason_ = reason;
     log("stop requested, grace {} ms{}{}", grace.count(), reason.empty() ? "" : ": ", reason);
-    set_phase(Phase::kStopping);
+    set_stopping();
   }
   if (main_started_) return stop_sequence_.stop(grace);
   // Nothing of the user's runs yet: no signal to send, no grace to give.
@@ -184,11 +222,12 @@ void Shim::request_stop(std::chrono::milliseconds grace, const std::string& reas
 void Shim::fail_with(const Error& error) {
   if (failure_ || vm_ended_) return;
   failure_ = error;
+  failed_first_ = !exited_;
   log("{}", error.message());
   boot_watch_.reset();
   // Before Configure there is nothing to sync, and after a broken protocol nobody to ask: the sequence goes on by itself.
   if (configured_) return stop_sequence_.shut_down();
-  vm_->kill();
+  stop_sequence_.kill();
 }
 
 void Shim::on_portal_hangup() {
@@ -229,8 +268,13 @@ StopSequence::Actions Shim::stop_actions() {
               },
           .kill =
               [this] {
-                log("QEMU does not quit: it is killed");
+                log("QEMU is killed");
                 vm_->kill();
+              },
+          .kill_jail =
+              [this] {
+                log("the jail does not end (has it been stopped?): it is killed");
+                vm_->kill_jail();
               }};
 }
 
@@ -241,9 +285,10 @@ void Shim::on_vm_end() {
   // Were only bwrap dead, this ends the rest.
   vm_->kill();
   const auto status = vm_->wait();
-  vm_end_ = !status              ? status.error().message()
-            : status->signal > 0 ? fmt::format("QEMU ended by signal {}", status->signal)
-                                 : fmt::format("QEMU ended with status {}", status->code);
+  vm_end_ = !status ? status.error().message()
+            : status->signal > 0
+                ? fmt::format("QEMU ended by signal {}{}", status->signal, cgroup_ ? oom_note() : oom_suspicion(status->signal))
+                : fmt::format("QEMU ended with status {}", status->code);
   // What it sent before its end is still in the sockets.
   drains_left_ = 3;
   // After a command's own end its clients get all the time they need; after any other end, a moment.
@@ -263,6 +308,26 @@ void Shim::finish_if_flushed() {
   if (drains_left_ <= 0 && bridges_.empty()) loop_.stop();
 }
 
+// Every process of the box is killed then, and which of them is missed first is chance.
+std::string Shim::oom_note() const {
+  const vmm::VmCgroup::OutOfMemory seen = cgroup_ ? cgroup_->out_of_memory() : vmm::VmCgroup::OutOfMemory{};
+  if (!seen.killed) return "";
+  if (seen.own_limit) {
+    return ": killed by the host's kernel (OOM killer): the box's processes wanted more than QEMU takes for a box of this "
+           "--memory, which "
+           "it should not";
+  }
+  return ": killed by the host's kernel for lack of memory (OOM killer); give the host less to do, or the box less --memory";
+}
+
+// Without a cgroup the kernel does not say whom it has killed for lack of memory; by whom else QEMU should have been is hard to
+// see.
+std::string Shim::oom_suspicion(int signal) const {
+  if (signal != kSigKill || stop_requested_ || oom_kills() == oom_kills_before_) return "";
+  return ": killed, it seems, by the host's kernel for lack of memory (OOM killer); give the host less to do, or the box less "
+         "--memory";
+}
+
 std::string Shim::last_words() const {
   std::string text;
   if (complaints_) {
@@ -278,17 +343,20 @@ ExitRecord Shim::outcome() const {
   ExitRecord record;
   record.generation = config_.generation;
   record.finished_at = sys::utc_now();
-  const bool start_failed = failure_ && !main_started_;  // the agent then reports 127 or so as the exit of what never ran
-  if (exited_ && !start_failed) {
+  // Of a start that failed the agent reports 127 or so as the exit of what never ran.
+  const bool exit_counts = exited_ && !(failure_ && (!main_started_ || failed_first_));
+  if (exit_counts) {
     record.code = exited_->code;
     record.signal = exited_->signal;
     record.oom_killed = exited_->oom_killed;
-    record.reason = exited_->oom_killed ? "out of memory; give it more with --memory" : stop_reason_;
+    record.reason = exited_->oom_killed  ? "out of memory; give it more with --memory"
+                    : exited_->timed_out ? fmt::format("its time was up (--timeout {})", config_.box.options.timeout_seconds)
+                                         : stop_reason_;
   } else if (failure_) {
     // As a shell and docker have it: a command that cannot be run has ended, with 126 or 127.
     record.failed = failure_->code() != ErrorCode::kCommandNotFound && failure_->code() != ErrorCode::kCommandNotExecutable;
     if (!record.failed) record.code = exit_status(failure_->code());
-    record.reason = failure_->message();
+    record.reason = failure_->message() + oom_note();
   } else if (stop_requested_) {
     record.signal = kSigKill;
     record.code = 128 + kSigKill;
@@ -301,21 +369,29 @@ ExitRecord Shim::outcome() const {
 }
 
 Result<void> Shim::conclude() {
-  volumes_.reset();  // waits for the servers: nothing of the box runs any more when its end is told
+  // Both wait for their processes: nothing of the box runs any more, and its ports are free, when its end is told.
+  volumes_.reset();
+  network_.reset();
   const ExitRecord record = outcome();
   if (!record.reason.empty()) log("{}", record.reason);
   FAILPOINT("shim.exit_record");
   const auto written = write_exit_record(paths_, id_, record);
   if (!written) log("{}", written.error().message());
   (void)sys::unlink(paths_.box(id_) + "/" + kPortalSocket);
+  // Then the starter begins again, without the template.
+  const bool of_template = !config_.vm.device_state.empty() && !answered_ && !stop_requested_;
   if (!main_started_) {
-    starter_.report_failure(failure_ ? *failure_
-                                     : Error(stop_requested_ ? ErrorCode::kInvalidState : ErrorCode::kInternal, record.reason));
+    starter_.report_failure(
+        failure_ ? *failure_ : Error(stop_requested_ ? ErrorCode::kInvalidState : ErrorCode::kInternal, record.reason),
+        of_template);
   }
-  if (config_.box.options.auto_remove) {
+  if (config_.box.options.auto_remove && !(of_template && !starter_.gone())) {
     if (const auto left = lease_->leave(record); !left) log("{}", left.error().message());
-    TRY_ASSIGN(Database database, Database::open(paths_.database()));
-    TRY(remove_own_box(paths_, database, id_));
+    FAILPOINT("shim.left");
+    if (!remover_) {  // its start did not come that far
+      TRY_ASSIGN(remover_, Remover::start(paths_, id_));
+    }
+    TRY(remover_->remove());
   }
   return {};
 }

@@ -15,17 +15,22 @@
 #include "runtime/records.h"
 #include "shim/agent_call.h"
 #include "shim/agent_link.h"
+#include "shim/audit.h"
 #include "shim/boot_watch.h"
 #include "shim/bridge.h"
 #include "shim/clock_watch.h"
 #include "shim/control_server.h"
 #include "shim/event_loop.h"
 #include "shim/log_pump.h"
+#include "shim/network.h"
+#include "shim/oom_kills.h"
 #include "shim/qmp_channel.h"
+#include "shim/remover.h"
 #include "shim/starter.h"
 #include "shim/stop_sequence.h"
 #include "shim/volumes.h"
 #include "vmm/vm.h"
+#include "vmm/vm_cgroup.h"
 
 namespace boxlite::shim {
 
@@ -50,6 +55,8 @@ class Shim {
   // While it runs.
   void on_control(const Json& call, const Answer& answer);
   void send_signal(int number, const Answer& answer);
+  void pause(const Answer& answer);
+  void unpause();
   void accept_client(UniqueFd client, std::string early);
   void set_guest_clock();
   void on_output(OutputStream stream, std::string_view data);
@@ -65,11 +72,14 @@ class Shim {
   void on_vm_end();
   void on_drained();
   void finish_if_flushed();
+  std::string oom_note() const;
+  std::string oom_suspicion(int signal) const;
   std::string last_words() const;
   ExitRecord outcome() const;
   Result<void> conclude();
 
-  void set_phase(Phase phase);
+  Result<void> set_phase(Phase phase);
+  void set_stopping();
   /// The box's own, for a stop that nobody gave one to.
   std::chrono::seconds grace() const {
     return std::chrono::seconds(config_.box.options.stop_seconds.value_or(kDefaultStopSeconds));
@@ -80,12 +90,18 @@ class Shim {
   ShimConfig config_;
   HomePaths paths_;
   std::string id_;
+  Audit audit_;
   EventLoop loop_;
   Starter starter_;
   std::optional<Lease> lease_;
 
+  std::optional<Remover> remover_;  // of a box that removes itself
+  // Before what runs in it, and so removed after that has ended, and before the lease is released.
+  std::unique_ptr<vmm::VmCgroup> cgroup_;  // none: the host has no place for one
   std::unique_ptr<Volumes> volumes_;
+  std::unique_ptr<Network> network_;  // none: the box has no network
   // Destroyed in reverse: whatever watches the VM's descriptors goes before the VM.
+  std::uint64_t oom_kills_before_ = oom_kills();
   std::optional<vmm::Vm> vm_;
   std::optional<Watch> vm_watch_;
   std::optional<LogPump> console_;
@@ -101,7 +117,9 @@ class Shim {
   Timer flush_timer_;
 
   StateRecord state_;
+  bool answered_ = false;    // the agent has
   bool configured_ = false;  // the agent has mounted the disk: a stop must let it sync
+  bool viewed_ = false;      // the main command's output is
   bool main_started_ = false;
   bool portal_closed_ = false;
   bool vm_ended_ = false;
@@ -110,7 +128,8 @@ class Shim {
   std::string stop_reason_;
   std::optional<ExitInfo> exited_;
   std::optional<Error> failure_;
-  std::string vm_end_;  // how QEMU ended, in words
+  bool failed_first_ = false;  // the main command's exit came of the failure
+  std::string vm_end_;         // how QEMU ended, in words
 };
 
 }  // namespace boxlite::shim

@@ -8,9 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <filesystem>
 #include <iostream>
+#include <sstream>
+#include <stdexcept>
 
 #include "base/file.h"
 #include "base/sys.h"
@@ -107,6 +108,7 @@ class ShimTest : public ::testing::Test {
     auto programs = vmm::find_vm_programs(BOXLITE_TEST_BIN_DIR "/boxlite-vm-init");
     ASSERT_TRUE(programs) << programs.error().message();
     config_.programs = *programs;
+    config_.net_program = BOXLITE_TEST_BIN_DIR "/boxlite-net";
   }
 
   void TearDown() override {
@@ -227,13 +229,28 @@ class ShimTest : public ::testing::Test {
     }
   }
 
-  static pid_t only_child(pid_t pid) {
-    const auto text = read_file(fmt::format("/proc/{0}/task/{0}/children", pid), 4096);
-    pid_t child = -1;
-    if (text) std::from_chars(text->data(), text->data() + text->size(), child);
-    return child;
+  /// The process and all below it.
+  static std::vector<pid_t> tree(pid_t root) {
+    std::vector<pid_t> found = {root};
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      std::istringstream children(read_file(fmt::format("/proc/{0}/task/{0}/children", found[i]), 4096).value_or(""));
+      for (pid_t child = 0; children >> child;) found.push_back(child);
+    }
+    return found;
   }
-  pid_t shim_pid() const { return probe_lease(paths_, kId)->record->pid; }
+  /// The one process of the box whose name begins like that.
+  pid_t process_named(std::string_view name) const {
+    for (const pid_t pid : tree(shim_pid())) {
+      if (read_file(fmt::format("/proc/{}/comm", pid), 64).value_or("").starts_with(name)) return pid;
+    }
+    throw std::runtime_error(fmt::format("the box has no process {}", name));
+  }
+  /// Never a number that kill() takes for a group or for everybody.
+  pid_t shim_pid() const {
+    const auto lease = probe_lease(paths_, kId);
+    if (!lease || !lease->record || lease->record->pid <= 1) throw std::runtime_error("the box has no shim");
+    return lease->record->pid;
+  }
 
   TempDir home_ = *TempDir::create("/tmp", "boxlite-shim-test-");
   HomePaths paths_{home_.path() + "/home"};
@@ -362,10 +379,18 @@ TEST_F(ShimTest, NothingIsLeftOfAKilledShim) {
 
 TEST_F(ShimTest, AKilledQemuFailsTheBoxWithTheReason) {
   start_and_run({"sleep", "100000"});
-  ::kill(only_child(only_child(only_child(shim_pid()))), SIGKILL);
+  ::kill(process_named("qemu-system"), SIGKILL);
   const ExitRecord record = end();
   EXPECT_TRUE(record.failed);
   EXPECT_THAT(record.reason, HasSubstr("signal 9"));
+}
+
+TEST_F(ShimTest, AKilledNetworkProcessFailsTheBoxWithTheReason) {
+  start_and_run({"sleep", "100000"});
+  ::kill(process_named("boxlite-net"), SIGKILL);
+  const ExitRecord record = end();
+  EXPECT_TRUE(record.failed);
+  EXPECT_THAT(record.reason, HasSubstr("its network process was ended by signal 9"));
 }
 
 TEST_F(ShimTest, AVmThatCannotStartFailsAtOnceWithTheReason) {
@@ -457,7 +482,7 @@ TEST_F(ShimTest, TheShimsProcessTellsNothing) {
             std::string("boxlite-shim\0", 13) + kId + std::string(1, '\0'));
   if (::geteuid() == 0) {
     EXPECT_EQ(*read_file(fmt::format("/proc/{}/environ", shim), 65536), "");
-    for (pid_t pid = shim; pid > 0; pid = only_child(pid)) {
+    for (const pid_t pid : tree(shim)) {
       EXPECT_EQ(read_file(fmt::format("/proc/{}/environ", pid), 65536)->find("canary"), std::string::npos);
       EXPECT_EQ(read_file(fmt::format("/proc/{}/cmdline", pid), 65536)->find("canary"), std::string::npos);
     }

@@ -1,17 +1,27 @@
 // The start of a box, step by step; each ends where the next can begin, and any may be the last. What becomes of a failure:
 // shim.cc.
 #include <malloc.h>
+#include <sys/stat.h>
+
+#include <algorithm>
 
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/sys.h"
 #include "base/unix_socket.h"
+#include "net/addresses.h"
+#include "runtime/box_cgroup.h"
 #include "runtime/control.h"
 #include "runtime/database.h"
+#include "runtime/exit_record.h"
 #include "runtime/option_values.h"
+#include "runtime/resolv_conf.h"
 #include "runtime/session_client.h"
+#include "shim/confinement.h"
+#include "shim/device_state.h"
 #include "shim/log.h"
 #include "shim/shim.h"
+#include "vmm/jail.h"
 
 namespace boxlite::shim {
 namespace {
@@ -36,7 +46,9 @@ Result<void> set_limits(const BoxOptions& options, proto::Configure& configure) 
   return {};
 }
 
-Result<void> set_mounts(const BoxOptions& options, proto::Configure& configure) {
+Result<void> set_mounts(const BoxConfig& box, proto::Configure& configure) {
+  const BoxOptions& options = box.options;
+  *configure.mutable_directories() = {box.directories.begin(), box.directories.end()};
   configure.set_read_only(options.read_only);
   configure.set_shm_bytes(options.shm_bytes);
   for (const auto& [path, text] : options.tmpfs) {
@@ -57,7 +69,9 @@ Result<void> set_names(const std::string& box_id, const BoxOptions& options, pro
   for (const std::string& host : options.add_hosts) {
     TRY_ASSIGN(*configure.add_extra_hosts(), hosts_line(host));
   }
-  for (std::string& line : resolv_conf_lines(options)) configure.add_resolv_conf(std::move(line));
+  if (options.host_access) configure.add_extra_hosts(fmt::format("{}\t{}", net::kHostAlias4.text(), net::kHostName));
+  const HostResolver host = host_resolver();
+  for (std::string& line : resolv_conf_lines(options, host.domains)) configure.add_resolv_conf(std::move(line));
   return {};
 }
 
@@ -69,7 +83,7 @@ Result<proto::Call> configure_call(const ShimConfig& config) {
   configure.set_disk_bytes(options.disk_bytes);
   configure.set_init(options.init);
   TRY(set_names(config.box_id, options, configure));
-  TRY(set_mounts(options, configure));
+  TRY(set_mounts(config.box, configure));
   TRY(set_limits(options, configure));
   std::array<std::byte, kEntropyBytes> entropy;
   sys::random_bytes(entropy);
@@ -99,35 +113,63 @@ Result<void> Shim::take_lease() {
 Result<void> Shim::begin() {
   state_.generation = config_.generation;
   state_.accelerator = to_string(config_.vm.accelerator);
-  set_phase(Phase::kStarting);
+  state_.isolation = config_.isolation;
+  state_.cgroup_place = config_.cgroup_place;
+  for (const ListenerRecord& listener : config_.listeners) state_.ports.push_back(listener.port);
+  TRY(reserve_exit_record(paths_, id_));
+  TRY(set_phase(Phase::kStarting));
   // Before the lock is asked for and the VM exists: an owner that ends from here on is not missed.
   if (config_.owner_bound) {
     starter_.watch_owner([this] { request_stop(grace(), "the process that started it has ended"); });
   }
   starter_.report(ShimReport::kLease);
   FAILPOINT("shim.leased");
+  audit_.started(config_);
 
   loop_.on_termination([this] { request_stop(grace(), "its shim was asked to end"); });
   TRY_ASSIGN(output_log_, OutputLogWriter::open(paths_.output_log(id_), kOutputLogLimit));
   TRY_ASSIGN(UniqueFd listener, listen_unix(paths_.box(id_), kPortalSocket));
+  if (config_.box.options.auto_remove) {
+    TRY_ASSIGN(remover_, Remover::start(paths_, id_));
+  }
   TRY(launch_vm());
   FAILPOINT("shim.vm_started");
   server_.emplace(
       loop_, std::move(listener),
       ControlServer::Handler{[this](const Json& call, const Answer& answer) { on_control(call, answer); },
                              [this](UniqueFd client, std::string early) { accept_client(std::move(client), std::move(early)); }});
-  return {};
+  // Nothing that the box's processes say has been read yet.
+  return confine(files_in_use(paths_, id_, config_.box.mounts, cgroup_ ? cgroup_->path() : ""));
 }
 
 Result<void> Shim::launch_vm() {
   // Locked by us, handed over to the VM's processes: held exactly as long as one of them lives.
   TRY_ASSIGN(OfdLock lock, OfdLock::acquire(paths_.vm_lock(id_), kVmLockTimeout));
-  TRY_ASSIGN(BoundedLog console_log, BoundedLog::open(paths_.console_log(id_), kConsoleLogLimit));
-  TRY_ASSIGN(volumes_, Volumes::launch(loop_, config_, paths_, lock.fd()));
+  FAILPOINT("shim.vm_locked");
+  TRY_ASSIGN(BoundedLog console_log, BoundedLog::begin(paths_.console_log(id_), kConsoleLogLimit));
+  TRY_ASSIGN(const struct stat base, sys::stat(config_.vm.base_image));
+  config_.vm.disk_bytes = std::max(config_.box.options.disk_bytes, static_cast<std::uint64_t>(base.st_size));
+  UniqueFd cgroup;
+  if (!config_.cgroup_place.empty()) {
+    TRY_ASSIGN(const std::string path, box_cgroup(paths_, id_, config_.cgroup_place));
+    TRY_ASSIGN(cgroup_, vmm::VmCgroup::create(path, vmm::cgroup_limits(config_.vm, config_.box.mounts.size())));
+    TRY_ASSIGN(cgroup, cgroup_->open());
+  }
+  TRY_ASSIGN(volumes_, Volumes::launch(loop_, config_, paths_, lock.fd(), cgroup.get()));
+  FAILPOINT("shim.volumes_served");
+  vmm::Nic nic;
+  if (config_.box.options.network != "none") {
+    const Network::Events events = {.failed = [this](const Error& error) { fail_with(error); },
+                                    .denied = [this](std::string_view what) { audit_.denied(what); }};
+    TRY_ASSIGN(network_, Network::launch(loop_, config_, paths_, lock.fd(), cgroup.get(), events));
+    nic = network_->nic();
+    FAILPOINT("shim.network_started");
+  }
   {
-    TRY_ASSIGN(vmm::Vm vm, vmm::Vm::launch(config_.vm, config_.programs, lock.fd()));
+    TRY_ASSIGN(vmm::Vm vm, vmm::Vm::launch(config_.vm, config_.programs, lock.fd(), nic, cgroup.get()));
     vm_.emplace(std::move(vm));
   }
+  if (network_) network_->nic_taken();
   lock.hand_over();
   vm_watch_.emplace(loop_, vm_->pidfd());
   vm_watch_->on_readable([this] { on_vm_end(); });
@@ -135,6 +177,10 @@ Result<void> Shim::launch_vm() {
   complaints_.emplace(loop_, vm_->stderr_fd(), std::nullopt);
   qmp_.emplace(loop_, vm_->qmp_fd());
   link_.emplace(loop_, vm_->portal_fd());
+  if (vm_->device_state_fd() >= 0) {
+    load_device_state(*qmp_, vm_->device_state_fd(), [this](const Error& error) { fail_with(error.context("restore the VM")); });
+  }
+  starter_.note(config_.vm.device_state.empty() ? "VM begins to boot" : "VM begins to be restored");
   link_->begin([this] { configure(); },
                [this](const Error& error) { fail_with(error.context("the box's agent broke the protocol")); },
                [this] { on_portal_hangup(); });
@@ -147,10 +193,13 @@ Result<void> Shim::launch_vm() {
 }
 
 void Shim::configure() {
+  answered_ = true;
+  starter_.note("agent answers");
   if (stop_requested_) return;
   auto call = configure_call(config_);
   if (!call) return fail_with(call.error().context("prepare the box"));
   volumes_->describe(*call->mutable_configure());
+  if (network_) Network::describe(*call->mutable_configure());
   // Not needed again, and the environment is secret.
   config_.box.args = {};
   config_.env = {};
@@ -158,26 +207,31 @@ void Shim::configure() {
     if (over()) return;
     if (!reply) return fail_with(reply.error().context("prepare the box"));
     configured_ = true;
-    volumes_->configured();
+    starter_.note("container is built");
+    if (const auto populated = volumes_->configured(); !populated)
+      return fail_with(populated.error().context("fill its volumes"));
     if (stop_requested_) return stop_sequence_.shut_down();
-    view_output();
+    if (viewed_) fail_unless(prepared());
   });
+  // The agent answers in order: its session is there when this is read.
+  view_output();
   ::malloc_trim(0);
 }
 
 void Shim::view_output() {
-  view_main(*link_,
-            {.on_attached =
-                 [this](Result<void> attached) {
-                   if (over() || stop_requested_) return;
-                   fail_unless(attached ? prepared() : std::unexpected(attached.error().context("attach to the main command")));
-                 },
-             .on_output = [this](OutputStream stream, std::string_view data) { on_output(stream, data); },
-             .on_exited = [this](const ExitInfo& info) { on_exited(info); },
-             .on_lost =
-                 [this](const Error& error) {
-                   if (!over()) fail_with(error.context("the main command's output"));
-                 }});
+  view_main(*link_, {.on_attached =
+                         [this](Result<void> attached) {
+                           if (over() || stop_requested_) return;
+                           if (!attached) return fail_with(attached.error().context("attach to the main command"));
+                           viewed_ = true;
+                           if (configured_) fail_unless(prepared());
+                         },
+                     .on_output = [this](OutputStream stream, std::string_view data) { on_output(stream, data); },
+                     .on_exited = [this](const ExitInfo& info) { on_exited(info); },
+                     .on_lost =
+                         [this](const Error& error) {
+                           if (!over()) fail_with(error.context("the main command's output"));
+                         }});
 }
 
 Result<void> Shim::prepared() {
@@ -203,10 +257,12 @@ void Shim::start_main() {
 }
 
 Result<void> Shim::running() {
-  main_started_ = true;
   boot_watch_.reset();
   state_.started_at = sys::utc_now();
-  set_phase(stop_requested_ || exited_ ? Phase::kStopping : Phase::kRunning);
+  // A box that cannot be told to run would be waited for as one that starts, for ever.
+  starter_.note("command runs");
+  TRY(set_phase(stop_requested_ || exited_ ? Phase::kStopping : Phase::kRunning));
+  main_started_ = true;
   FAILPOINT("shim.running");
   starter_.report(ShimReport::kRunning);
   starter_.close();

@@ -57,10 +57,21 @@ void Starter::send(const Json& message) {
   (void)::send(socket_.get(), line.data(), line.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-void Starter::report(ShimReport report) { send({{"report", name_of(report)}}); }
+void Starter::report(ShimReport report) {
+  Json message = {{"report", name_of(report)}};
+  if (!steps_.empty()) message["steps"] = std::exchange(steps_, Json::array());
+  send(message);
+}
 
-void Starter::report_failure(const Error& error) {
-  send({{"report", name_of(ShimReport::kFailed)}, {"code", std::string(name(error.code()))}, {"message", error.message()}});
+void Starter::note(std::string_view what) {
+  steps_.push_back({what, std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1)});
+}
+
+void Starter::report_failure(const Error& error, bool of_template) {
+  Json report = {
+      {"report", name_of(ShimReport::kFailed)}, {"code", std::string(name(error.code()))}, {"message", error.message()}};
+  if (of_template) report["template"] = true;
+  send(report);
 }
 
 void Starter::wait() {

@@ -24,8 +24,12 @@ class Starter {
   bool gone() const;
 
   /// Never waits: a starter that does not read has no right to hold the box up.
+  /// With the steps that note() has noted.
   void report(ShimReport report);
-  void report_failure(const Error& error);
+  /// That the start has come to this, now.
+  void note(std::string_view what);
+  /// `of_template`: see ShimReport.
+  void report_failure(const Error& error, bool of_template = false);
 
   /// Once: "go" has come, or the starter is gone; also when that was before this call.
   void on_go(std::function<void()> callback);
@@ -53,6 +57,7 @@ class Starter {
   std::function<void()> on_go_;
   std::function<void()> on_owner_gone_;
   bool go_ = false;
+  Json steps_ = Json::array();
 };
 
 }  // namespace boxlite::shim

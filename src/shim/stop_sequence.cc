@@ -37,7 +37,14 @@ void StopSequence::quit() {
 void StopSequence::kill() {
   if (step_ >= Step::kKill) return;
   step_ = Step::kKill;
+  timer_.start(kKillPatience, [this] { kill_jail(); });
   actions_.kill();
+}
+
+void StopSequence::kill_jail() {
+  if (step_ >= Step::kKillJail) return;
+  step_ = Step::kKillJail;
+  actions_.kill_jail();
 }
 
 void StopSequence::finish() {

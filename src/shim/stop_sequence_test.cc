@@ -12,6 +12,7 @@ using namespace std::chrono_literals;
 class StopSequenceTest : public ::testing::Test {
  protected:
   EventLoop loop_;
+  bool kill_ends_it_ = true;
   std::vector<std::string> done_;
   StopSequence sequence_{loop_,
                          {.signal = [this] { done_.emplace_back("signal"); },
@@ -24,6 +25,11 @@ class StopSequenceTest : public ::testing::Test {
                           .kill =
                               [this] {
                                 done_.emplace_back("kill");
+                                if (kill_ends_it_) loop_.stop();
+                              },
+                          .kill_jail =
+                              [this] {
+                                done_.emplace_back("kill jail");
                                 loop_.stop();
                               }}};
   using Steps = std::vector<std::string>;
@@ -61,6 +67,14 @@ TEST_F(StopSequenceTest, WithoutAnAgentItEndsWithQuitAndKill) {
   sequence_.quit();
   loop_.run();
   EXPECT_EQ(done_, (Steps{"quit", "kill"}));
+}
+
+TEST_F(StopSequenceTest, AKillThatEndsNothingIsFollowedByTheJails) {
+  kill_ends_it_ = false;
+  sequence_.kill();
+  EXPECT_EQ(done_, Steps{"kill"});
+  loop_.run();
+  EXPECT_EQ(done_, (Steps{"kill", "kill jail"}));
 }
 
 TEST_F(StopSequenceTest, ItNeverGoesBack) {

@@ -1,12 +1,13 @@
 // boxlite-vm-init: PID 1 of the jail around QEMU.
 //
-//   boxlite-vm-init LIFELINE LAUNCHER LOCK UID GROUP -- QEMU ARGUMENT…
+//   boxlite-vm-init LIFELINE LAUNCHER LOCK UID GROUP DATA FILE PROCESSES -- QEMU ARGUMENT…
 //
 //   LIFELINE  descriptor of a pipe whose write end only the shim holds
 //   LAUNCHER  pidfd of the shim
 //   LOCK      descriptor of the VM's lock, or -1: kept open here and in QEMU, so the lock is held while either lives
 //   UID       what QEMU runs as (uid and gid), or -: as it is
 //   GROUP     one supplementary group for QEMU, or -
+//   DATA, FILE, PROCESSES  QEMU's limits (vmm/jail.h, VmLimits); PROCESSES may be -
 //
 // It makes sure that nothing of the jail outlives the shim, by two mechanisms that do not depend on each other: the lifeline is
 // at its end, or the pidfd says so; this process exits, and with PID 1 the kernel kills everything in the PID namespace. It also
@@ -40,6 +41,8 @@
 namespace {
 
 constexpr int kFailed = 125;  // our own failures, as docker's "the runtime failed"
+
+constexpr long kMaxDescriptors = 1024;  // QEMU has about twenty
 
 [[noreturn]] void die(const char* what) {
   const char* reason = strerror(errno);
@@ -81,15 +84,34 @@ void become(long uid, long group) {
   if (setresuid(id, id, id) < 0) die("setresuid");
 }
 
-[[noreturn]] void run_qemu(char** argv, long uid, long group, int lifeline, int launcher, const sigset_t& mask) {
+void limit(int resource, long most) {
+  const auto value = static_cast<rlim_t>(most);
+  rlimit now = {};
+  if (getrlimit(static_cast<__rlimit_resource>(resource), &now) < 0) die("getrlimit");
+  const rlim_t lower = value < now.rlim_max ? value : now.rlim_max;
+  const rlimit both = {lower, lower};
+  if (setrlimit(static_cast<__rlimit_resource>(resource), &both) < 0) die("setrlimit");
+}
+
+struct Limits {
+  long data;
+  long file;
+  long processes;
+};
+
+[[noreturn]] void run_qemu(char** argv, const Limits& limits, long uid, long group, int lifeline, int launcher,
+                           const sigset_t& mask) {
   empty_bounding_set();
   if (uid >= 0) become(uid, group);
   drop_capabilities();
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) die("no_new_privs");
   // After the change of uid, which clears it. PID 1 cannot have died unnoticed before this line: we would have died with it.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) die("parent-death signal");
-  const rlimit no_core = {0, 0};
-  if (setrlimit(RLIMIT_CORE, &no_core) < 0) die("core size limit");  // a core dump would hold the guest's memory
+  limit(RLIMIT_CORE, 0);  // a core dump would hold the guest's memory
+  limit(RLIMIT_DATA, limits.data);
+  limit(RLIMIT_FSIZE, limits.file);
+  if (limits.processes >= 0) limit(RLIMIT_NPROC, limits.processes);
+  limit(RLIMIT_NOFILE, kMaxDescriptors);
   close(lifeline);
   close(launcher);
   sigprocmask(SIG_SETMASK, &mask, nullptr);
@@ -112,15 +134,17 @@ void close_all_but(const int (&keep)[4]) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 8 || strcmp(argv[6], "--") != 0) {
+  if (argc < 11 || strcmp(argv[9], "--") != 0) {
     errno = EINVAL;
-    die("usage: boxlite-vm-init LIFELINE LAUNCHER LOCK UID GROUP -- QEMU ARGUMENT...");
+    die("usage: boxlite-vm-init LIFELINE LAUNCHER LOCK UID GROUP DATA FILE PROCESSES -- QEMU ARGUMENT...");
   }
   const int lifeline = static_cast<int>(parse_number(argv[1], "LIFELINE"));
   const int launcher = static_cast<int>(parse_number(argv[2], "LAUNCHER"));
   const int lock = static_cast<int>(parse_number(argv[3], "LOCK"));
   const long uid = strcmp(argv[4], "-") == 0 ? -1 : parse_number(argv[4], "UID");
   const long group = strcmp(argv[5], "-") == 0 ? -1 : parse_number(argv[5], "GROUP");
+  const Limits limits = {parse_number(argv[6], "DATA"), parse_number(argv[7], "FILE"),
+                         strcmp(argv[8], "-") == 0 ? -1 : parse_number(argv[8], "PROCESSES")};
   // From bwrap. Had it died before this line, the two descriptors below would still tell of the shim.
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) die("parent-death signal");
 
@@ -134,7 +158,7 @@ int main(int argc, char** argv) {
 
   const pid_t qemu = fork();
   if (qemu < 0) die("fork");
-  if (qemu == 0) run_qemu(argv + 7, uid, group, lifeline, launcher, before);
+  if (qemu == 0) run_qemu(argv + 10, limits, uid, group, lifeline, launcher, before);
 
   empty_bounding_set();
   drop_capabilities();

@@ -1,5 +1,6 @@
 #include "shim/volumes.h"
 
+#include <set>
 #include <utility>
 
 #include "portal/message_codec.h"
@@ -9,10 +10,26 @@
 
 namespace boxlite::shim {
 
-Result<std::unique_ptr<Volumes>> Volumes::launch(EventLoop& loop, const ShimConfig& config, const HomePaths& paths, int lock_fd) {
+Result<std::unique_ptr<Volumes>> Volumes::launch(EventLoop& loop, const ShimConfig& config, const HomePaths& paths, int lock_fd,
+                                                 int cgroup) {
   std::unique_ptr<Volumes> volumes(new Volumes(loop, paths));
-  for (const Mount& mount : config.box.mounts) TRY(volumes->add(mount, config.programs, lock_fd));
+  TRY(volumes->begin_populations(config.box.mounts));
+  for (const Mount& mount : config.box.mounts) TRY(volumes->add(mount, config.programs, lock_fd, cgroup));
   return volumes;
+}
+
+// In the order of the names: two boxes that share two volumes do not wait for each other.
+Result<void> Volumes::begin_populations(const std::vector<Mount>& mounts) {
+  std::set<std::string> names;
+  for (const Mount& mount : mounts) {
+    if (mount.volume && mount.copy && !mount.read_only) names.insert(mount.name);
+  }
+  for (const std::string& name : names) {
+    TRY(make_volume_files(paths_, name));
+    TRY_ASSIGN(std::optional<OfdLock> population, begin_population(paths_, name));
+    if (population) populations_.emplace(name, std::move(*population));
+  }
+  return {};
 }
 
 Volumes::~Volumes() {
@@ -20,20 +37,20 @@ Volumes::~Volumes() {
   while (!bridges_.empty()) bridges_.begin()->second->close();
 }
 
-Result<void> Volumes::add(const Mount& mount, const vmm::VmPrograms& programs, int lock_fd) {
+Result<void> Volumes::add(const Mount& mount, const vmm::VmPrograms& programs, int lock_fd, int cgroup) {
   vmm::VolumeShare share = {.source = mount_source(paths_, mount), .file = false, .read_only = mount.read_only, .hidden = {}};
-  bool populate = false;
+  std::optional<OfdLock> population;
   if (mount.volume) {
     TRY(make_volume_files(paths_, mount.name));
     if (mount.copy && !mount.read_only) {
-      TRY_ASSIGN(populate, begin_population(paths_, mount.name));
+      if (auto begun = populations_.extract(mount.name)) population = std::move(begun.mapped());
     }
   } else {
     TRY_ASSIGN(share.file, check_source(mount));
     share.hidden = home_below(paths_, share.source);
   }
-  TRY_ASSIGN(vmm::VolumeServer server, vmm::VolumeServer::launch(share, programs, lock_fd));
-  Served& served = served_.emplace_back(loop_, mount, share.file, populate, std::move(server));
+  TRY_ASSIGN(vmm::VolumeServer server, vmm::VolumeServer::launch(share, programs, lock_fd, cgroup));
+  Served& served = served_.emplace_back(loop_, mount, share.file, std::move(population), std::move(server));
   served.watch.on_readable([&served] {
     const auto status = served.server.wait();
     if (status && status->code == 0) return;
@@ -73,15 +90,18 @@ void Volumes::describe(proto::Configure& configure) const {
     volume.set_path(served.mount.target);
     volume.set_read_only(served.mount.read_only);
     volume.set_file(served.file);
-    volume.set_populate(served.populate);
+    volume.set_populate(served.population.has_value());
   }
 }
 
-void Volumes::configured() {
-  for (const Served& served : served_) {
-    if (!served.populate) continue;
-    if (const auto finished = finish_population(paths_, served.mount.name); !finished) log("{}", finished.error().message());
+Result<void> Volumes::configured() {
+  for (Served& served : served_) {
+    // Else the next start would copy the image's files over those that the box has changed.
+    if (auto population = std::exchange(served.population, std::nullopt)) {
+      TRY(finish_population(paths_, served.mount.name, std::move(*population)));
+    }
   }
+  return {};
 }
 
 }  // namespace boxlite::shim

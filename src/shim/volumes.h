@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "agent.pb.h"
+#include "base/ofd_lock.h"
 #include "base/result.h"
 #include "runtime/paths.h"
 #include "runtime/records.h"
@@ -21,8 +22,9 @@ namespace boxlite::shim {
 
 class Volumes {
  public:
-  /// Starts the servers, which hold `lock_fd`.
-  static Result<std::unique_ptr<Volumes>> launch(EventLoop& loop, const ShimConfig& config, const HomePaths& paths, int lock_fd);
+  /// Starts the servers, which hold `lock_fd`, in `cgroup` (ProcessSpec).
+  static Result<std::unique_ptr<Volumes>> launch(EventLoop& loop, const ShimConfig& config, const HomePaths& paths, int lock_fd,
+                                                 int cgroup);
   Volumes(const Volumes&) = delete;
   Volumes& operator=(const Volumes&) = delete;
 
@@ -33,27 +35,29 @@ class Volumes {
   void connect(int port);
   /// What the guest is to mount.
   void describe(proto::Configure& configure) const;
-  /// The box is configured: volumes that were populated are whole.
-  void configured();
+  /// The box is configured: volumes that were populated are whole. An error: one could not be declared so.
+  Result<void> configured();
 
  private:
   struct Served {
-    Served(EventLoop& loop, const Mount& of, bool is_file, bool to_populate, vmm::VolumeServer running)
-        : mount(of), file(is_file), populate(to_populate), server(std::move(running)), watch(loop, server.pidfd()) {}
+    Served(EventLoop& loop, const Mount& of, bool is_file, std::optional<OfdLock> to_populate, vmm::VolumeServer running)
+        : mount(of), file(is_file), population(std::move(to_populate)), server(std::move(running)), watch(loop, server.pidfd()) {}
     Mount mount;
     bool file;
-    bool populate;
+    std::optional<OfdLock> population;  // the box is to do it
     vmm::VolumeServer server;
     Watch watch;
   };
   Volumes(EventLoop& loop, const HomePaths& paths) : loop_(loop), paths_(paths) {}
   void open_streams();
   void broken(const Error& error);
-  Result<void> add(const Mount& mount, const vmm::VmPrograms& programs, int lock_fd);
+  Result<void> begin_populations(const std::vector<Mount>& mounts);
+  Result<void> add(const Mount& mount, const vmm::VmPrograms& programs, int lock_fd, int cgroup);
 
   EventLoop& loop_;
   const HomePaths& paths_;
-  std::list<Served> served_;  // the index of a volume is its place here
+  std::map<std::string, OfdLock> populations_;  // by volume, until a mount of it is served
+  std::list<Served> served_;                    // the index of a volume is its place here
   std::optional<AgentLink> link_;
   std::map<Bridge*, std::shared_ptr<Bridge>> bridges_;
 };

@@ -3,12 +3,14 @@
 #include <linux/capability.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <fmt/core.h>
 
 #include <array>
 #include <climits>
+#include <cstdio>
 #include <set>
 
 namespace boxlite::vmm {
@@ -39,6 +41,14 @@ std::optional<std::uint32_t> kvm_group() {
   if (::stat(kKvmDevice, &st) < 0 || st.st_gid == 0) return std::nullopt;
   if ((st.st_mode & (S_IRGRP | S_IWGRP)) != (S_IRGRP | S_IWGRP)) return std::nullopt;
   return st.st_gid;
+}
+
+bool counts_processes_by_namespace() {
+  utsname kernel = {};
+  int major = 0;
+  int minor = 0;
+  if (::uname(&kernel) < 0 || std::sscanf(kernel.release, "%d.%d", &major, &minor) != 2) return false;  // NOLINT(cert-err34-c)
+  return major > 5 || (major == 5 && minor >= 14);
 }
 
 std::string number_or_dash(const std::optional<std::uint32_t>& number) { return number ? std::to_string(*number) : "-"; }
@@ -111,7 +121,34 @@ JailPlan jail_plan(const VmConfig& config, const VmPrograms& programs) {
     plan.uid = config.uid;
     if (plan.kvm) plan.kvm_group = kvm_group();
   }
+  plan.limit_processes = plan.uid || counts_processes_by_namespace();
   return plan;
+}
+
+VmLimits vm_limits(const VmConfig& config) {
+  // Measured under TCG with one and two CPUs while its disk was written to: memory and translation cache, and 210 MiB more. Its
+  // thread pool has up to 64 threads with stacks of 8 MiB.
+  constexpr std::uint64_t kMiB = 1024 * 1024;
+  constexpr std::uint64_t kOverhead = 1024 * kMiB;
+  // A qcow2 file has tables of a few thousandths of the disk's size.
+  constexpr std::uint64_t kTables = 64 * kMiB;
+  // For the disk, and QEMU's own.
+  constexpr unsigned kThreads = kDiskThreads + 64;
+  VmLimits limits;
+  limits.data_bytes = config.memory_mib * kMiB + kTranslationCacheMib * kMiB + kOverhead;
+  limits.file_bytes = config.disk_bytes + config.disk_bytes / 50 + kTables;
+  limits.processes = config.cpus + kThreads;
+  return limits;
+}
+
+CgroupLimits cgroup_limits(const VmConfig& config, std::size_t volumes) {
+  // The kernel's page tables are counted here: eight bytes for each page of memory, QEMU's and once more KVM's. Pages of files
+  // are too, but are given back before a limit is said to be reached.
+  constexpr std::uint64_t kTables = 256;
+  // bubblewrap and vm-init, the network process, and of each server bubblewrap and itself.
+  const auto others = static_cast<unsigned>(3 + 2 * volumes);
+  const VmLimits of_vm = vm_limits(config);
+  return {.memory_bytes = of_vm.data_bytes + of_vm.data_bytes / kTables, .processes = of_vm.processes + others};
 }
 
 std::vector<std::string> jail_command(const JailPlan& plan, const VmConfig& config, const VmPrograms& programs,
@@ -132,14 +169,29 @@ std::vector<std::string> jail_command(const JailPlan& plan, const VmConfig& conf
   tree.mount("--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache");
   tree.mount("--ro-bind", programs.qemu, programs.qemu);
   tree.mount("--ro-bind", programs.vm_init, kJailVmInit);
-  tree.mount("--ro-bind", config.kernel, kJailKernel);
-  tree.mount("--ro-bind", config.initramfs, kJailInitramfs);
+  if (config.device_state.empty()) {
+    tree.mount("--ro-bind", config.kernel, kJailKernel);
+    tree.mount("--ro-bind", config.initramfs, kJailInitramfs);
+  }
+  if (config.memory_file) {
+    tree.mount(config.memory_file->shared ? "--bind" : "--ro-bind", config.memory_file->path, kJailMemory);
+    if (!config.memory_file->shared) {
+      tree.mount("--ro-bind", programs.memory_guard, kJailMemoryGuard);
+      argv.insert(argv.end(), {"--setenv", "LD_PRELOAD", kJailMemoryGuard});
+    }
+  }
   argv.insert(argv.end(), {"--dev", "/dev"});
   if (plan.kvm) argv.insert(argv.end(), {"--dev-bind", kKvmDevice, kKvmDevice});
+  // Both are memory of the host's, which nothing here writes to.
+  argv.insert(argv.end(), {"--remount-ro", "/dev", "--remount-ro", "/"});
+  if (plan.filter_fd >= 0) argv.insert(argv.end(), {"--seccomp", std::to_string(plan.filter_fd)});
   argv.insert(argv.end(), {"--chdir", "/", "--"});
 
   argv.insert(argv.end(), {kJailVmInit, std::to_string(plan.lifeline_fd), std::to_string(plan.launcher_fd)});
-  argv.insert(argv.end(), {std::to_string(plan.lock_fd), number_or_dash(plan.uid), number_or_dash(plan.kvm_group), "--"});
+  argv.insert(argv.end(), {std::to_string(plan.lock_fd), number_or_dash(plan.uid), number_or_dash(plan.kvm_group)});
+  const VmLimits limits = vm_limits(config);
+  argv.insert(argv.end(), {std::to_string(limits.data_bytes), std::to_string(limits.file_bytes),
+                           plan.limit_processes ? std::to_string(limits.processes) : "-", "--"});
   argv.insert(argv.end(), qemu_argv.begin(), qemu_argv.end());
   return argv;
 }

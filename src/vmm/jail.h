@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "vmm/vm.h"
+#include "vmm/vm_cgroup.h"
 #include "vmm/vm_config.h"
 
 namespace boxlite::vmm {
@@ -25,6 +26,8 @@ namespace boxlite::vmm {
 inline constexpr const char* kJailKernel = "/boxlite/vmlinux";
 inline constexpr const char* kJailInitramfs = "/boxlite/initramfs";
 inline constexpr const char* kJailVmInit = "/boxlite/vm-init";
+inline constexpr const char* kJailMemory = "/boxlite/memory";
+inline constexpr const char* kJailMemoryGuard = "/boxlite/memory-guard.so";
 
 /// What the host offers of the folders QEMU needs. Whole folders, since fifty single binds cost 15 ms (one: 2 ms).
 struct HostFolders {
@@ -45,7 +48,21 @@ struct JailPlan {
   int lifeline_fd = -1;  // read end
   int launcher_fd = -1;  // pidfd of this process
   int lock_fd = -1;      // the VM's lock, kept open by every process of the VM; -1: none
+  int filter_fd = -1;    // vm_filter.h
+  /// Before Linux 5.14 a user's processes are counted together, inside and outside of the jail: then there is no limit.
+  bool limit_processes = true;
 };
+
+/// What QEMU may take of the host at most (setrlimit(2)), beyond what it uses: bounds for one that is not QEMU any more.
+struct VmLimits {
+  std::uint64_t data_bytes = 0;  // of memory of its own
+  std::uint64_t file_bytes = 0;  // of each file
+  unsigned processes = 0;        // and threads, of the box's uid or in its user namespace
+};
+VmLimits vm_limits(const VmConfig& config);
+
+/// What all processes of the box may take together, its network process and the servers of its volumes included.
+CgroupLimits cgroup_limits(const VmConfig& config, std::size_t volumes);
 
 /// The plan for this host, this user and this VM.
 JailPlan jail_plan(const VmConfig& config, const VmPrograms& programs);

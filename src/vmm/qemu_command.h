@@ -20,6 +20,7 @@ struct QemuDescriptors {
   int base_image = -1;  // read-only; -1: no disk
   int overlay = -1;     // read-write
   int volumes = -1;     // virtio-serial port of the volumes; -1: none
+  Nic nic = {};
 };
 
 /// argv of QEMU, argv[0] included. `qemu` is its path inside the jail.

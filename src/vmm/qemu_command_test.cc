@@ -9,6 +9,7 @@ namespace boxlite::vmm {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -55,6 +56,17 @@ TEST(QemuCommandTest, TheShapeOfTheMachineIsTheConfigurations) {
   EXPECT_THAT(value_of(argv, "-M"), AllOf(HasSubstr("microvm"), HasSubstr("dump-guest-core=off")));
 }
 
+TEST(QemuCommandTest, ANetworkCardIsADatagramSocketAndOnlyThereWhenThereIsOne) {
+  QemuDescriptors fds = kFds;
+  fds.nic = {.fd = 15, .mac = "5a:94:ef:e4:0c:ee", .mtu = 65520};
+  const auto with = qemu_command(tcg(), "q", fds);
+  EXPECT_THAT(values_of(with, "-netdev"), Contains("dgram,id=net,local.type=fd,local.str=15"));
+  EXPECT_THAT(values_of(with, "-device"), Contains("virtio-net-device,netdev=net,mac=5a:94:ef:e4:0c:ee,host_mtu=65520"));
+  const auto without = qemu_command(tcg(), "q", kFds);
+  EXPECT_TRUE(values_of(without, "-netdev").empty());
+  EXPECT_THAT(values_of(without, "-device"), Not(Contains(HasSubstr("net"))));
+}
+
 TEST(QemuCommandTest, EverythingIsDeniedByTheSandbox) {
   EXPECT_EQ(value_of(qemu_command(tcg(), "q", kFds), "-sandbox"),
             "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
@@ -94,6 +106,40 @@ TEST(QemuCommandTest, ChannelsAreInheritedDescriptors) {
 TEST(QemuCommandTest, UnderTcgTheGuestIsToldTheClockInsteadOfMeasuringIt) {
   EXPECT_THAT(kernel_command_line(tcg()), HasSubstr(" tsc_early_khz=2596131 tsc=reliable lpj=10384524"));
   EXPECT_THAT(value_of(qemu_command(tcg(), "q", kFds), "-accel"), HasSubstr("tcg"));
+}
+
+TEST(QemuCommandTest, AVmThatIsRestoredHasNoKernelAndWaitsToBeTold) {
+  VmConfig config = tcg();
+  config.memory_file = MemoryFile{.path = "/home/user/.boxlite/templates/x/memory", .shared = false};
+  config.device_state = "/home/user/.boxlite/templates/x/device-state";
+  const auto argv = qemu_command(config, "q", kFds);
+  EXPECT_THAT(argv, Not(Contains(AnyOf(std::string("-kernel"), std::string("-initrd"), std::string("-append")))));
+  EXPECT_EQ(value_of(argv, "-incoming"), "defer");
+  EXPECT_THAT(values_of(argv, "-object"),
+              Contains("memory-backend-file,id=memory,mem-path=/boxlite/memory,size=768M,share=off,dump=off"));
+  EXPECT_THAT(value_of(argv, "-M"), HasSubstr("memory-backend=memory"));
+  EXPECT_THAT(argv, Not(Contains(HasSubstr("/home/user"))));
+}
+
+TEST(QemuCommandTest, AVmThatBecomesATemplateIsTheSameMachineWithMemoryThatIsKept) {
+  VmConfig config = tcg();
+  config.memory_file = MemoryFile{.path = "/m", .shared = true};
+  auto saved = qemu_command(config, "q", kFds);
+  EXPECT_THAT(values_of(saved, "-object"), Contains(HasSubstr("share=on")));
+  EXPECT_THAT(values_of(saved, "-global"), Contains("migration.store-global-state=off"));
+  config.memory_file->shared = false;
+  config.device_state = "/s";
+  auto restored = qemu_command(config, "q", kFds);
+  for (const char* option : {"-M", "-accel", "-cpu", "-smp", "-m", "-device", "-serial"})
+    EXPECT_EQ(values_of(saved, option), values_of(restored, option)) << option;
+}
+
+TEST(QemuCommandTest, ItsThreadsForTheDiskAreFew) {
+  EXPECT_EQ(value_of(qemu_command(tcg(), "q", kFds), "-object"), "main-loop,id=main,thread-pool-max=16");
+}
+
+TEST(QemuCommandTest, UnderTcgTheGuestIsNotToldToCopyByTheByte) {
+  EXPECT_EQ(value_of(qemu_command(tcg(), "q", kFds), "-cpu"), "max,erms=off");
 }
 
 TEST(QemuCommandTest, UnderKvmTheGuestHasTheHostsCpuAndItsOwnMitigations) {

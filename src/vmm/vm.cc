@@ -1,6 +1,7 @@
 #include "vmm/vm.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include "base/sys.h"
 #include "vmm/jail.h"
 #include "vmm/qemu_command.h"
+#include "vmm/vm_filter.h"
 
 namespace boxlite::vmm {
 namespace {
@@ -21,7 +23,7 @@ constexpr auto kKillPatience = std::chrono::seconds(5);
 Result<std::string> find_packaged(const std::string& program, std::string_view package) {
   auto found = find_program(program);
   if (found) return found;
-  return fail(ErrorCode::kNotFound, "{} is not installed: install the package {} (apt-get install {})", program, package,
+  return fail(ErrorCode::kNotFound, "{} is not installed; install the package {} (apt-get install {})", program, package,
               package);
 }
 
@@ -75,7 +77,7 @@ Result<VmPrograms> find_vm_programs(const std::string& vm_init) {
   return programs;
 }
 
-Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm_lock_fd) {
+Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm_lock_fd, const Nic& nic, int cgroup) {
   TRY_ASSIGN(sys::SocketPair portal, channel());
   TRY_ASSIGN(sys::SocketPair console, channel());
   TRY_ASSIGN(sys::SocketPair volumes, channel());
@@ -92,24 +94,33 @@ Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm
     TRY_ASSIGN(overlay, sys::open(config.overlay, O_RDWR));
   }
 
+  UniqueFd device_state;
+  if (!config.device_state.empty()) {
+    TRY_ASSIGN(device_state, sys::open(config.device_state, O_RDONLY));
+  }
+
   const QemuDescriptors fds = {.portal = portal.b.get(),
                                .console = console.b.get(),
                                .qmp = qmp.b.get(),
                                .base_image = base_image.get(),
                                .overlay = overlay.get(),
-                               .volumes = volumes.b.get()};
+                               .volumes = volumes.b.get(),
+                               .nic = nic};
   JailPlan plan = jail_plan(config, programs);
   plan.lifeline_fd = lifeline.read_end.get();
   plan.launcher_fd = launcher.get();
   plan.lock_fd = vm_lock_fd;
+  TRY_ASSIGN(const UniqueFd filter, vm_filter());
+  plan.filter_fd = filter.get();
 
   ProcessSpec spec;
   spec.program = programs.bwrap;
+  spec.cgroup = cgroup;
   spec.argv = jail_command(plan, config, programs, qemu_command(config, programs.qemu, fds));
   spec.stdout_fd = complaints.write_end.get();
   spec.stderr_fd = complaints.write_end.get();
-  for (const int fd : {fds.portal, fds.volumes, fds.console, fds.qmp, fds.base_image, fds.overlay, plan.lifeline_fd,
-                       plan.launcher_fd, plan.lock_fd}) {
+  for (const int fd : {fds.portal, fds.volumes, fds.console, fds.qmp, fds.base_image, fds.overlay, nic.fd, plan.lifeline_fd,
+                       plan.launcher_fd, plan.lock_fd, plan.filter_fd, device_state.get()}) {
     if (fd >= 0) spec.inherit.push_back(fd);
   }
   auto child = ChildProcess::spawn(spec);
@@ -122,6 +133,7 @@ Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm
   vm.qmp_ = std::move(qmp.a);
   vm.stderr_ = std::move(complaints.read_end);
   vm.lifeline_ = std::move(lifeline.write_end);
+  vm.device_state_fd_ = device_state.get();
   vm.jail_ = std::make_unique<ChildProcess>(std::move(*child));
   return vm;
 }
@@ -129,7 +141,11 @@ Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm
 Vm::~Vm() {
   if (!jail_ || status_) return;
   kill();
-  const auto ended = wait_process_end(jail_->pidfd(), kKillPatience);
+  auto ended = wait_process_end(jail_->pidfd(), kKillPatience);
+  if (ended && !*ended) {
+    kill_jail();
+    ended = wait_process_end(jail_->pidfd(), kKillPatience);
+  }
   if (ended && *ended) (void)jail_->wait();  // else it ends a little later, and is reaped when this process has ended
 }
 
@@ -138,6 +154,8 @@ void Vm::kill() {
   // all of them with it; bwrap ends after them.
   lifeline_.reset();
 }
+
+void Vm::kill_jail() { (void)jail_->kill(SIGKILL); }
 
 Result<ExitStatus> Vm::wait() {
   if (!status_) {

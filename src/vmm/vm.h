@@ -28,6 +28,7 @@ struct VmPrograms {
   std::string bwrap;               // /usr/bin/bwrap
   std::string vm_init;             // boxlite-vm-init, static
   std::string volume_server = {};  // boxlite-volume, static
+  std::string memory_guard = {};   // boxlite-memory-guard.so, for a VM whose memory_file is not shared
 };
 
 /// Finds qemu and bwrap in PATH. kNotFound names the package to install.
@@ -37,7 +38,10 @@ class Vm {
  public:
   /// Starts the VM and returns at once; nothing has booted yet. `vm_lock_fd`: a locked descriptor (locks/<id>.vm) that every
   /// process of the VM inherits, so the lock is held exactly as long as one of them lives; -1: none.
-  static Result<Vm> launch(const VmConfig& config, const VmPrograms& programs, int vm_lock_fd);
+  /// `nic`: its descriptor is inherited by QEMU, and the caller's to close after this.
+  /// `cgroup`: as of ProcessSpec.
+  static Result<Vm> launch(const VmConfig& config, const VmPrograms& programs, int vm_lock_fd, const Nic& nic = {},
+                           int cgroup = -1);
 
   Vm(Vm&&) noexcept = default;
   Vm& operator=(Vm&&) = delete;
@@ -48,13 +52,19 @@ class Vm {
   int volumes_fd() const { return volumes_.get(); }  // virtio-serial port "boxlite.volumes"
   int console_fd() const { return console_.get(); }  // the guest's ttyS0
   int qmp_fd() const { return qmp_.get(); }          // qmp.h
-  int stderr_fd() const { return stderr_.get(); }    // what QEMU and bwrap complain about
+  /// The number under which QEMU has config.device_state open; -1: it has none. It waits to be told (shim/device_state.h).
+  int device_state_fd() const { return device_state_fd_; }
+  int stderr_fd() const { return stderr_.get(); }  // what QEMU and bwrap complain about
 
   /// Readable when the jail (and with it QEMU) has ended.
   int pidfd() const { return jail_->pidfd(); }
   pid_t pid() const { return jail_->pid(); }
   /// Kills every process of the VM; it is over when pidfd() is readable.
   void kill();
+  /// For a jail that kill() does not end because its processes have been stopped (SIGSTOP): kills bwrap, and with it PID 1 of the
+  /// jail. Not before kill() has had its time: a bwrap that dies at its start leaves a child behind
+  /// (docs/decisions/002-no-death-signal-for-bwrap.md).
+  void kill_jail();
   /// Reaps the jail after pidfd() became readable. 128 + signal when QEMU was killed.
   Result<ExitStatus> wait();
 
@@ -69,6 +79,7 @@ class Vm {
   UniqueFd qmp_;
   UniqueFd stderr_;
   UniqueFd lifeline_;
+  int device_state_fd_ = -1;
   std::unique_ptr<ChildProcess> jail_;
   std::optional<ExitStatus> status_;  // once reaped
 };

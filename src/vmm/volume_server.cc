@@ -1,5 +1,6 @@
 #include "vmm/volume_server.h"
 
+#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -39,13 +40,14 @@ std::vector<std::string> volume_jail_command(const VolumeShare& share, const VmP
   return argv;
 }
 
-Result<VolumeServer> VolumeServer::launch(const VolumeShare& share, const VmPrograms& programs, int lock_fd) {
+Result<VolumeServer> VolumeServer::launch(const VolumeShare& share, const VmPrograms& programs, int lock_fd, int cgroup) {
   TRY_ASSIGN(sys::SocketPair pair, sys::socket_pair());
   TRY(sys::set_nonblocking(pair.a.get(), true));
   const UniqueFd launcher(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
   if (!launcher) return fail_errno("pidfd_open of this process");
   ProcessSpec spec;
   spec.program = programs.bwrap;
+  spec.cgroup = cgroup;
   const bool real_root = ::geteuid() == 0 && has_sys_admin();
   spec.argv = volume_jail_command(share, programs, real_root, {pair.b.get(), launcher.get(), lock_fd});
   spec.stdout_fd = STDERR_FILENO;
@@ -68,7 +70,11 @@ Result<ExitStatus> VolumeServer::wait() {
 VolumeServer::~VolumeServer() {
   if (!jail_ || reaped_) return;
   connection_.reset();
-  const auto ended = wait_process_end(jail_->pidfd(), kEndPatience);
+  auto ended = wait_process_end(jail_->pidfd(), kEndPatience);
+  if (ended && !*ended) {
+    (void)jail_->kill(SIGKILL);  // it has been stopped (SIGSTOP), or hangs; so does the server, which ends with its parent
+    ended = wait_process_end(jail_->pidfd(), kEndPatience);
+  }
   if (ended && *ended) (void)jail_->wait();
 }
 

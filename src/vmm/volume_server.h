@@ -4,7 +4,8 @@
 //
 // In the jail are the program and the volume, bound read-only when the volume is: whatever the guest says to the server, the
 // host's kernel refuses the write. No other file, no /proc, no /dev, no network; no device node or set-id program of the volume
-// works there. It ends when this process does, by its connection's end and by a pidfd, and holds the VM's lock until then.
+// works there. The server gives up all system calls but those it serves files with (volume/confinement.h). It ends when this
+// process does, by its connection's end and by a pidfd, and holds the VM's lock until then.
 //
 // For real root the server keeps what it needs to give files away and to pass over permissions, which are the guest's to check:
 // CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID. Anybody else's server runs in a user namespace, without any.
@@ -33,8 +34,8 @@ inline constexpr const char* kVolumeFile = "file";
 
 class VolumeServer {
  public:
-  /// `lock_fd`: as of Vm::launch. The server complains to this process's stderr.
-  static Result<VolumeServer> launch(const VolumeShare& share, const VmPrograms& programs, int lock_fd);
+  /// `lock_fd`, `cgroup`: as of Vm::launch. The server complains to this process's stderr.
+  static Result<VolumeServer> launch(const VolumeShare& share, const VmPrograms& programs, int lock_fd, int cgroup);
 
   VolumeServer(VolumeServer&&) noexcept = default;
   VolumeServer& operator=(VolumeServer&&) = delete;

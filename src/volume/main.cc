@@ -22,6 +22,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "volume/confinement.h"
 #include "volume/server.h"
 
 namespace {
@@ -63,6 +64,7 @@ int main(int argc, char** argv) {
   boxlite::UniqueFd root(::open("/volume", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root) return complain("/volume");
   Server server(std::move(root), Ownership(mapped, {::geteuid(), ::getegid(), 0}));
+  if (!confine()) return complain("filter of system calls");
   if (serve(server, connection, launcher)) return 0;
   errno = EPROTO;
   return complain("the guest broke the protocol");

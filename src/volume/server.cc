@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -70,6 +71,18 @@ struct Server::Node {
 
   int directory() const { return parent ? parent->path.get() : path.get(); }
   bool is_directory() const { return S_ISDIR(st.st_mode); }
+
+  Node() = default;
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+  // Not one within the other: a box makes chains as long as it gets descriptors, and the stack is short.
+  ~Node() {
+    NodePtr up = std::move(parent);
+    while (up && up.use_count() == 1) {
+      NodePtr next = std::move(up->parent);
+      up = std::move(next);
+    }
+  }
 };
 
 struct Server::Fid {
@@ -707,10 +720,15 @@ int Server::rename(Reader& in, Writer&) {
   const NodePtr source = from->node;
   const NodePtr target = to->node;
   if (::renameat(source->path.get(), old_name.c_str(), target->path.get(), new_name.c_str()) < 0) return errno;
+  struct stat moved = {};
+  if (::fstatat(target->path.get(), new_name.c_str(), &moved, AT_SYMLINK_NOFOLLOW) < 0) return 0;
+  std::set<const Node*> above;  // which no node may be moved below, or nothing would ever free it
+  for (const Node* up = target.get(); up != nullptr; up = up->parent.get()) above.insert(up);
   // Who had the file by its old name has it by the new one.
   for (auto& [id, fid] : fids_) {
     Node& node = *fid.node;
     if (!node.parent || node.name != old_name || !same_file(node.parent->st, source->st)) continue;
+    if (!same_file(node.st, moved) || above.contains(&node)) continue;
     node.parent = target;
     node.name = new_name;
   }

@@ -1,6 +1,7 @@
 """Fixtures of the end-to-end tests.
 
 boxlite     a home of its own for one test; removed afterwards, with the proof that nothing is left
+folder      a folder of the test's that the product's user reaches and owns
 home        the same for all tests of a module, which leave no box behind themselves (run --rm)
 shared      one home for the tests of a module, with one running box `box`; for tests that disturb nobody
 demo        the test image as "oci:DIR": busybox, a few users, EXPOSE of three ports
@@ -12,8 +13,9 @@ import shutil
 import tempfile
 
 import pytest
-from boxlite_testing import identity, oci
+from boxlite_testing import identity, oci, outcome
 from boxlite_testing.cli import BIN_DIR, Boxlite
+from boxlite_testing.fixtures import boxlite, demo, folder, images, pytest_runtest_makereport  # noqa: F401
 from boxlite_testing.registry import Registry
 
 
@@ -28,32 +30,11 @@ def pytest_sessionstart():
             pytest.exit(f"{os.path.join(BIN_DIR, program)} is missing: run make first", returncode=4)
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item):
-    report = (yield).get_result()
-    if report.failed:
-        item.session.stash.setdefault(FAILED, set()).update({item.nodeid, item.module.__name__})
-
-
-FAILED = pytest.StashKey()
-
-
-def has_failed(request, name):
-    return name in request.session.stash.get(FAILED, set())
-
-
-@pytest.fixture
-def boxlite(request):
-    runner = Boxlite()
-    yield runner
-    runner.close(failed=has_failed(request, request.node.nodeid))
-
-
 @pytest.fixture(scope="module")
 def home(request):
     runner = Boxlite()
     yield runner
-    runner.close(failed=has_failed(request, request.module.__name__))
+    runner.close(failed=outcome.has_failed(request, request.module.__name__))
 
 
 @pytest.fixture(scope="module")
@@ -61,21 +42,7 @@ def shared(request, demo):
     runner = Boxlite()
     runner.ok("run", "-d", "--name", "box", "-e", "FROM_BOX=yes", demo, "sleep", "infinity")
     yield runner
-    runner.close(failed=has_failed(request, request.module.__name__))
-
-
-@pytest.fixture(scope="session")
-def images():
-    """A directory for image layouts, readable by all."""
-    directory = tempfile.mkdtemp(prefix="boxlite-images-")
-    os.chmod(directory, 0o755)
-    yield directory
-    shutil.rmtree(directory)
-
-
-@pytest.fixture(scope="session")
-def demo(images):
-    return "oci:" + oci.write_demo(f"{images}/demo")
+    runner.close(failed=outcome.has_failed(request, request.module.__name__))
 
 
 @pytest.fixture(scope="session")

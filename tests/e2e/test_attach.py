@@ -243,3 +243,18 @@ def test_a_terminal_needs_a_terminal_here_unless_no_input_is_sent(shared):
         terminal.send("\n")
         assert terminal.wait() == 3
     assert watcher.wait(timeout=60) == 3
+
+
+def test_questions_to_the_terminal_are_not_asked_again_by_a_replay(shared):
+    script = r"stty -echo; printf 'first\033[6n\033[c\033[1mbold'; read x; printf 'then\033[6n'; read y; echo got:$x:$y:"
+    session = background(shared, "sh", "-c", script, flags=["-it"])
+    with Terminal(shared, "attach", "box", session) as terminal:
+        terminal.read_until("bold")
+        assert b"first\x1b[1mbold" in terminal.seen
+        terminal.send("one\n")
+        terminal.read_until("then\x1b[6n")  # what is new is shown as it is
+        terminal.send("two\n")
+        terminal.read_until("got:one:two:")
+        assert terminal.wait() == 0
+    watched = shared("attach", "--no-stdin", "box", session)
+    assert b"first\x1b[6n\x1b[c\x1b[1mbold" in watched.stdout  # no terminal here: every byte

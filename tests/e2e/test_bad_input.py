@@ -19,7 +19,7 @@ def assert_home_is_clean(boxlite):
     assert images == "", images
 
 
-NAMING_A_BOX = [["start"], ["stop"], ["restart"], ["kill"], ["rm"], ["rm", "-f"], ["logs"], ["inspect"], ["wait"], ["attach"], ["top"],
+NAMING_A_BOX = [["start"], ["stop"], ["restart"], ["kill"], ["rm"], ["logs"], ["inspect"], ["wait"], ["attach"], ["top"],
                 ["stats", "--no-stream"]]
 
 
@@ -87,7 +87,7 @@ def test_more_memory_or_cpus_than_the_host_has(boxlite):
     cpus = os.cpu_count()
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
     for verb in ("run", "create"):
-        boxlite.refused(verb, "-m", "900t", "alpine", mentions=["--memory 943718400m", f"at most {memory}m"])
+        boxlite.refused(verb, "-m", "900t", "alpine", mentions=["--memory 921600g", f"at most {memory}m"])
         boxlite.refused(verb, "--cpus", str(cpus + 1), "alpine", mentions=[f"--cpus {cpus + 1}", f"1 to {cpus} CPUs"])
     assert not os.path.exists(boxlite.home)
 
@@ -316,7 +316,7 @@ def test_a_disk_that_fills_up_during_a_pull(boxlite, images, size):
 
 
 def test_flags_and_verbs_that_do_not_exist_are_refused_by_name(boxlite, demo):
-    boxlite.refused("run", "--network", "none", demo, "true", mentions="--network")
-    boxlite.refused("run", "-p", "80:80", demo, "true", mentions="-p")
+    boxlite.refused("run", "--restart", "always", demo, "true", mentions="--restart")
+    boxlite.refused("run", "--expose", "80", demo, "true", mentions="--expose")
     boxlite.refused("frobnicate", mentions="frobnicate")
     boxlite.assert_nothing_left()

@@ -40,7 +40,7 @@ def test_a_wrong_beginning(boxlite, arguments, mentions):
     assert_refused_untouched(boxlite, *arguments, mentions=mentions)
 
 
-@pytest.mark.parametrize("verb", ["build", "commit", "pause", "port", "push", "history"])
+@pytest.mark.parametrize("verb", ["build", "commit", "push", "history"])
 def test_a_command_of_dockers_that_is_not_here_is_not_taken_for_a_typo(boxlite, verb):
     assert_refused_untouched(boxlite, verb, "x", mentions=[f"unknown command {verb}", "docker's", "boxlite --help"])
 
@@ -56,8 +56,7 @@ def test_a_flag_that_does_not_exist_is_refused_by_every_verb(boxlite, verb):
         assert_refused_untouched(boxlite, verb, flag, "x", "y", mentions=[flag.split("=")[0], f"boxlite {verb.replace('ps', 'ls').replace('list', 'ls')} --help"])
 
 
-@pytest.mark.parametrize("flag", ["-p", "--publish", "-P", "--network",
-                                  "--restart", "--device", "--gpus", "--security-opt", "--label-file"])
+@pytest.mark.parametrize("flag", ["--restart", "--network-alias", "--device", "--gpus", "--security-opt", "--label-file"])
 def test_a_docker_flag_that_is_not_there_is_refused_by_name(boxlite, flag):
     for verb in ("run", "create"):
         assert_refused_untouched(boxlite, verb, flag, "value", IMAGE, mentions=[f"unknown flag {flag} for {verb}"])
@@ -102,7 +101,9 @@ def test_bad_values_name_flag_and_value(boxlite, flag, value, mentions):
     (["ls", "--format", "yaml"], "--format yaml"), (["images", "--format", "{{.ID}}"], "--format {{.ID}}"),
     (["info", "--format", ""], "--format"), (["run", "--rm=maybe", IMAGE], "--rm=maybe"), (["run", "--name"], "--name needs a value"),
     (["run", "-e"], "-e needs a value"), (["stop", "a", "-t"], "-t needs a value"), (["exec", "-e", "=x", "a", "true"], "--env"),
-    (["run", "-it", IMAGE], "not a TTY"), (["exec", "-it", "a", "sh"], "not a TTY"),
+    (["start", "-a", "a"], "boxlite attach BOX"), (["start", "-ai", "a"], "boxlite attach BOX"), (["login", "-p", "secret", "a"], "--password-stdin"),
+    (["ls", "-f", "status=gone"], "stopped (or exited)"), (["run", "--memory", "9999g", IMAGE], "--memory 9999g: more than"),
+    (["logs", "--since", "2026-11-24T17", "a"], "--since 2026-11-24T17"), (["run", "-it", IMAGE], "not a TTY"), (["exec", "-it", "a", "sh"], "not a TTY"),
 ], ids=str)
 def test_bad_values_of_other_verbs(boxlite, arguments, mentions):
     assert_refused_untouched(boxlite, *arguments, mentions=mentions)
@@ -135,7 +136,7 @@ def test_the_version_is_told_in_all_ways(boxlite):
 
 
 def test_an_empty_home_lists_nothing(boxlite):
-    assert boxlite.ok("ls").split() == ["BOX", "ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"]
+    assert boxlite.ok("ls").split() == ["BOX", "ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
     assert boxlite.ok("ls", "-aq") == boxlite.ok("ps", "-q") == boxlite.ok("images", "-q") == ""
     assert boxlite.ok("list", "--format", "json") == boxlite.ok("images", "--format=json") == "[]\n"
     boxlite.assert_nothing_left()
@@ -149,6 +150,17 @@ def test_of_several_boxes_each_error_is_told(boxlite):
         assert len(lines) == 2 and "one" in lines[0] and "two" in lines[1], str(finished)
     finished = boxlite("inspect", "one")
     assert (finished.code, finished.out) == (125, "[]\n")
+
+
+def test_an_output_that_is_closed_is_an_error(boxlite):
+    finished = subprocess.run(["sh", "-c", " ".join(boxlite.argv("ls")) + " >&-"], env=boxlite.environment, capture_output=True, check=False)
+    assert finished.returncode == 125 and b"standard output: " in finished.stderr and b"Bad file descriptor" in finished.stderr, finished
+
+
+def test_a_question_that_is_answered_with_no_or_nothing_removes_nothing_and_says_no_more(boxlite):
+    for verb in ("image", "volume"):
+        assert boxlite.ok(verb, "prune", input=b"n\n").endswith("[y/N] ")
+        assert boxlite.ok(verb, "prune", input=b"").endswith("[y/N] \n")
 
 
 def test_an_output_that_cannot_be_written_is_an_error(boxlite):

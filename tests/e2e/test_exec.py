@@ -164,11 +164,10 @@ def test_a_box_that_does_not_answer_keeps_nobody(shared, number, code):
     qemu = census.qemu(shared.home, shared.inspect("box")["id"])
     qemu.kill(signal.SIGSTOP)
     try:
-        starting = shared.spawn("exec", "box", "echo", "hi")
-        wait_until(lambda: blocks(starting.pid, number), "exec handles signals")
-        for child in (starting, running):
-            status, errors = interrupt(child, number)
-            assert status == code and len(errors.splitlines()) == 1 and "box" in errors, (status, errors)
+        shared.refused("exec", "box", "echo", "hi", mentions="kill -CONT")
+        wait_until(lambda: blocks(running.pid, number), "exec handles signals")
+        status, errors = interrupt(running, number)
+        assert status == code and len(errors.splitlines()) == 1 and "box" in errors, (status, errors)
     finally:
         qemu.kill(signal.SIGCONT)
     assert shared.ok("exec", "box", "echo", "again") == "again\n"

@@ -199,3 +199,31 @@ def test_readers_and_writers_that_stand_still_cost_bounded_memory_and_hold_up_no
     assert after[1] - before[1] < 40, "16 processes, their pipes, and a ring and a window each"
     assert ours < 32 and max(written) < 4 << 20
     shared.ok("exec", "box", "sh", "-c", "kill $(pidof yes)")
+
+
+def test_thousands_of_short_execs_leave_nothing_behind(boxlite, demo):
+    """In the shim, in the guest, in the box: descriptors, memory, processes, control groups."""
+    boxlite.ok("run", "-d", "--name", "box", demo, "sleep", "infinity")
+
+    def storm(count):
+        def some():
+            for _ in range(count // 4):
+                boxlite.ok("exec", "box", "true")
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(some) for _ in range(4)]:
+                done.result()
+
+    pid = boxlite.shim("box").pid
+
+    def counts():
+        """Of the shim's descriptors, and as one exec sees them: control groups, dying ones, processes. The last exec may still be ending."""
+        groups = boxlite.ok("exec", "box", "sh", "-c", "cat /sys/fs/cgroup/cgroup.stat; set -- /proc/[0-9]*; echo $#").split()
+        return len(os.listdir(f"/proc/{pid}/fd")), int(groups[1]), int(groups[3]), int(groups[4])
+
+    storm(40)
+    before, shim, guest = counts(), resident(pid), guest_used(boxlite)
+    storm(10_000 if os.environ.get("BOXLITE_FULL_SIZE") else 400)
+    wait_until(lambda: all(now <= then for now, then in zip(counts(), before)), f"no more is there than before, {before}")
+    grown = resident(pid) - shim, guest_used(boxlite) - guest  # MiB
+    assert grown[0] < 2 and grown[1] < 8, grown
+    boxlite.ok("rm", "-f", "box")

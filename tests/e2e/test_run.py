@@ -5,6 +5,7 @@ import re
 import subprocess
 
 import pytest
+from boxlite_testing import identity
 from boxlite_testing.terminal import Terminal
 from boxlite_testing.waiting import wait_until
 
@@ -155,6 +156,7 @@ def test_registry_images_of_both_formats_run(home, registry):
     assert isinstance(json.loads(home.ok("images", "--format", "json")), list)
 
 
+@identity.by_root
 def test_a_reader_that_pauses_after_the_end_of_the_command_loses_nothing(home, demo):
     # 450,000 bytes fit into the buffers on the way, so the command ends while its reader, a pager say, has not read a byte.
     # The pause is longer than any patience of the shim with a VM that does not power off (30 s) and with a client (10 s).

@@ -5,13 +5,13 @@ import hashlib
 import json
 import os
 import re
-import socket
 import stat
 import struct
 import subprocess
 
 import pytest
-from boxlite_testing import census, identity, oci, proc
+from boxlite_testing import identity, oci
+from boxlite_testing.ninep import Client, servers
 from boxlite_testing.waiting import wait_until
 
 FULL_SIZE = bool(os.environ.get("BOXLITE_FULL_SIZE"))  # make soak
@@ -33,11 +33,6 @@ def folder(tmp_path_factory):
 def read(path):
     with open(path) as file:
         return file.read()
-
-
-def servers(home):
-    """Processes of volume servers that belong to the home, also those whose shim is gone."""
-    return [p for p in census.processes(home) if p.name == "boxlite-volume"]
 
 
 # ---- Directories and files of the host
@@ -207,6 +202,7 @@ df . | tail -1 | grep -q volume && echo df""")
     assert not os.path.exists(f"{folder}/dev")
 
 
+@identity.by_root
 def test_many_files_and_a_large_one_arrive_whole(boxlite, demo, folder):
     files, blocks = (100_000, 16384) if FULL_SIZE else (1500, 320)
     boxlite.ok("run", "-d", "--name", "a", "-v", f"{folder}:/data", demo, "sleep", "infinity")
@@ -328,11 +324,28 @@ def test_volumes_of_the_image_are_anonymous_and_go_with_rm(boxlite, volume_image
     boxlite.ok("run", "--name", "c", "-v", "keep:/new", volume_image, "true")
     boxlite.ok("rm", "b", "c")
     assert len(volumes(boxlite)) == 4
-    assert "Total reclaimed space" in boxlite.ok("volume", "prune", input=b"n\n") and len(volumes(boxlite)) == 4
+    assert "Total reclaimed space" not in boxlite.ok("volume", "prune", input=b"n\n") and len(volumes(boxlite)) == 4
     assert len(boxlite.ok("volume", "prune", "-f").splitlines()) == 6
     assert list(volumes(boxlite)) == ["keep"]
     boxlite.ok("volume", "prune", "-af")
     assert volumes(boxlite) == {}
+
+
+def test_volumes_of_the_image_are_directories_of_the_disk_of_a_privileged_box(boxlite, volume_image):
+    boxlite.ok("run", "-d", "--privileged", "--name", "a", volume_image, "sleep", "infinity")
+    assert boxlite.ok("exec", "a", "sh", "-c", SHOW).splitlines() == SHOWN
+    assert len(set(boxlite.ok("exec", "a", "stat", "-c", "%d", "/", "/filled", "/new").split())) == 1
+    assert boxlite.inspect("a")["mounts"] == [] and volumes(boxlite) == {}
+    # An overlay can lie there, which is what docker does.
+    overlay = "cd /new && mkdir lower upper work all && echo low >lower/file && mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay all"
+    boxlite.ok("exec", "a", "sh", "-c", f"{overlay} && mv all/file all/moved && cat upper/moved")
+    boxlite.ok("restart", "-t", "1", "a")
+    assert boxlite.ok("exec", "a", "cat", "/new/upper/moved") == "low\n"
+    # What is asked for is mounted, privileged or not.
+    boxlite.ok("create", "--privileged", "--name", "b", "-v", "keep:/new", "-v", "/filled", volume_image)
+    assert {mount["destination"]: mount["type"] for mount in boxlite.inspect("b")["mounts"]} == {"/filled": "volume", "/new": "volume"}
+    boxlite.ok("create", "--privileged", "--name", "c", "--tmpfs", "/new", volume_image)
+    assert boxlite.inspect("c")["mounts"] == []
 
 
 def test_rm_f_of_a_running_box_that_removes_itself_takes_its_anonymous_volumes(boxlite, volume_image):
@@ -393,74 +406,6 @@ def test_a_source_that_has_gone_or_become_a_link_fails_the_start_by_name(boxlite
 
 
 # ---- A guest that speaks to the server by itself
-
-
-class Client:
-    """9P2000.L, by hand, to a server in the jail that the shim of a running box has made for another."""
-
-    def __init__(self, boxlite, read_only):
-        (server,) = servers(boxlite.home)
-        (monitor,) = [p for p in proc.all_processes() if p.pid == server.parent]
-        ours, theirs = socket.socketpair()
-        descriptor, pidfd = theirs.fileno(), os.pidfd_open(os.getpid())
-        argv = list(monitor.argv)
-        assert argv[argv.index("/volume", argv.index("--dir") + 2) - 2] == ("--ro-bind" if read_only else "--bind")
-        argv[-4:-1] = [str(descriptor), str(pidfd), "-1"]
-        self.process = subprocess.Popen(identity.as_user(argv), pass_fds=[descriptor, pidfd])
-        theirs.close()
-        os.close(pidfd)
-        self.socket = ours
-        self.ask(100, struct.pack("<I", 65536) + self.text("9P2000.L"))
-        self.ok(104, struct.pack("<II", 1, 0xffffffff) + self.text("") + self.text("0:0") + struct.pack("<I", 0))
-
-    @staticmethod
-    def text(value):
-        value = value if isinstance(value, bytes) else value.encode()
-        return struct.pack("<H", len(value)) + value
-
-    def ask(self, kind, body):
-        self.socket.sendall(struct.pack("<IBH", 7 + len(body), kind, 1) + body)
-        size, reply, _ = struct.unpack("<IBH", self.exactly(7))
-        data = self.exactly(size - 7)
-        return (struct.unpack("<I", data)[0], b"") if reply == 7 else (0, data)
-
-    def ok(self, kind, body):
-        error, data = self.ask(kind, body)
-        assert error == 0, os.strerror(error)
-        return data
-
-    def exactly(self, count):
-        data = b""
-        while len(data) < count:
-            piece = self.socket.recv(count - len(data))
-            if not piece:
-                raise EOFError
-            data += piece
-        return data
-
-    def walk(self, fid, new, *names):
-        return self.ask(110, struct.pack("<IIH", fid, new, len(names)) + b"".join(map(self.text, names)))
-
-    def open(self, fid, flags=0):
-        return self.ask(12, struct.pack("<II", fid, flags))
-
-    def create(self, fid, name, flags=os.O_RDWR, mode=0o644):
-        return self.ask(14, struct.pack("<I", fid) + self.text(name) + struct.pack("<III", flags, mode, 0))
-
-    def read(self, fid, count=4096):
-        return self.ask(116, struct.pack("<IQI", fid, 0, count))[1][4:]
-
-    def write(self, fid, data):
-        return self.ask(118, struct.pack("<IQI", fid, 0, len(data)) + data)
-
-    def list(self, fid, new):
-        self.walk(fid, new)
-        self.open(new)
-        return self.ask(40, struct.pack("<IQI", new, 0, 4096))[1]
-
-    def close(self):
-        self.socket.close()
-        assert self.process.wait(timeout=60) in (0, 125)
 
 
 @pytest.fixture
@@ -539,7 +484,7 @@ def test_the_jail_of_a_server_holds_the_volume_and_nothing_else(client, boxlite)
         for name, wanted in (("Inh", 0), ("Amb", 0), ("Eff", 0b11011), ("Prm", 0b11011)):  # CHOWN, DAC_OVERRIDE, FOWNER, FSETID
             held = int(re.search(rf"Cap{name}:\s*(\w+)", status).group(1), 16)
             assert held == (wanted if identity.PRODUCT_IS_ROOT else 0), name
-        assert "NoNewPrivs:\t1" in status
+        assert "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status
         for line in read(f"/proc/{server.pid}/mountinfo").splitlines():
             where, options = line.split()[4], line.split()[5].split(",")
             assert "nosuid" in options and (where != "/" or "ro" in options), line

@@ -60,6 +60,30 @@ def test_stdout_and_stderr_are_apart(vm):
     assert (result.out, result.err) == (b"out\n", b"err\n")
 
 
+def prepare(box, **fields):
+    box.portal.begin_epoch()
+    reply = box.portal.call(timeout=120, prepare=pb.Prepare(disk_bytes=box.disk_bytes, **fields))
+    if reply.HasField("failure"):
+        raise Failed(reply.failure)
+
+
+def test_a_vm_that_was_prepared_is_configured_as_any_other(new_vm):
+    box = new_vm()
+    prepare(box, commands=[b"sh", b"/srv/plain", b"/nowhere", b"\xff", b"../../x"])
+    box.up(hostname="late")
+    assert box.run(["cat", "/etc/hostname"]).out == b"late\n"
+    assert box.run(["sh", "-c", "echo x >/etc/hosts && echo x >/dev/shm/x && echo well"]).out == b"well\n"
+
+
+def test_a_vm_is_prepared_once_and_for_what_it_becomes(new_vm):
+    box = new_vm()
+    prepare(box, privileged=True)
+    with pytest.raises(Failed, match="prepared already"):
+        prepare(box, privileged=True)
+    with pytest.raises(Failed, match="other privileges"):
+        box.up(privileged=False)
+
+
 def test_arguments_are_bytes(vm):
     assert vm.run([b"printf", b"%s|", b"a b", b"\xff\xfe", b""]).out == b"a b|\xff\xfe||"
 

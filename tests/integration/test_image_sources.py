@@ -237,7 +237,7 @@ def test_a_name_that_moves_leaves_an_image_without_one_and_prune_removes_it(boxl
     second = boxlite.ok("import", "-", "root:1", input=oci.Layer().file("x", b"x").tar()).strip()
     assert {(row["reference"], row["id"]) for row in images(boxlite)} == {("docker.io/library/root:1", second), (first, first)}
     assert [line.split()[:2] for line in boxlite.ok("images").splitlines() if first[7:19] in line] == [["<none>", "<none>"]]
-    assert boxlite.ok("image", "prune", input=b"n\n").endswith("Total reclaimed space: 0B\n")
+    assert boxlite.ok("image", "prune", input=b"n\n").endswith("[y/N] ")
     printed = boxlite.ok("image", "prune", "-f")
     assert f"deleted: {first}" in printed and "Total reclaimed space: " in printed and "space: 0B" not in printed
     boxlite.ok("create", "--name", "a", "root:1", "true")
@@ -368,3 +368,8 @@ def wait_stopped(process):
         return None
 
     return wait_until(look, "the job stands at its failpoint")[0]
+
+
+def test_an_import_of_what_is_no_archive_says_so(boxlite):
+    boxlite.refused("import", "/etc/passwd", "x:1", mentions=["/etc/passwd is no tar archive"])
+    boxlite.refused("import", "-c", "ENV A=b c", "-", input=root_tar(), mentions=['ENV NAME="a b"'])

@@ -1,6 +1,7 @@
 """What `make install` puts down is enough to embed the library: a program outside the tree is built with pkg-config and runs."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -72,3 +73,10 @@ def test_an_installed_command_line_finds_its_parts(prefix, tmp_path):
     done = subprocess.run([prefix / "bin/boxlite", "--home", tmp_path / "home", "run", "--rm", image, "echo", "hello"],
                           capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
+
+
+def test_an_install_before_the_end_of_a_release_build_is_refused(tmp_path):
+    shutil.copy(os.path.join(REPOSITORY, "Makefile"), tmp_path)
+    done = subprocess.run(["make", "install", f"PREFIX={tmp_path}/prefix"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0 and "run it first" in done.stderr, done
+    assert not (tmp_path / "prefix").exists()

@@ -22,8 +22,10 @@ import zlib
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
-from boxlite_testing import identity, oci  # noqa: E402
+from boxlite_testing import debian, identity, oci  # noqa: E402
 from boxlite_testing.cli import PATH, Boxlite  # noqa: E402
+from boxlite_testing.debian import CACHE  # noqa: E402
+from boxlite_testing.oci import layout_of_blobs, packed  # noqa: E402
 from boxlite_testing.registry import Registry  # noqa: E402
 from boxlite_testing.waiting import DEADLINE  # noqa: E402
 from image_testing import facts, watch  # noqa: E402
@@ -32,12 +34,9 @@ from image_testing.layer import OddLayer  # noqa: E402
 from image_testing.trees import assert_sound, ext4_tree  # noqa: E402
 
 MIB = 1 << 20
-CACHE = os.path.expanduser("~/.cache/boxlite/test-images")
 PEAK = 64 * MIB  # of the image process, whatever the layers hold
 
 needs_root = pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="umoci unpacks owners and devices for root only")
-# A second run of a test run, as another user, would show nothing new and take long.
-once = pytest.mark.skipif(identity.USER is not None, reason="done by the run as oneself")
 
 
 @pytest.fixture(scope="module")
@@ -77,32 +76,11 @@ def base_of(boxlite):
 # A distribution, as it is made by its own tools.
 
 
-def debian_layer():
-    """(path, diff_id) of the layer, made once."""
-    path = f"{CACHE}/debian-bookworm-standard.tar.gz"
-    if not os.path.exists(path):
-        os.makedirs(CACHE, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as making:
-            made = subprocess.run(["mmdebstrap", "--quiet", "--variant=standard", "--include=gcc,git,perl,iputils-ping,python3",
-                                   "bookworm", f"{making}/debian.tar"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-            if made.returncode != 0 and "Temporary failure resolving" in made.stderr:
-                pytest.skip("Debian's mirror cannot be reached")
-            assert made.returncode == 0, made.stderr
-            subprocess.run(["gzip", "-n6", f"{making}/debian.tar"], check=True)
-            with gzip.open(f"{making}/debian.tar.gz") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            with open(f"{path}.diff_id", "w") as file:
-                file.write(digest)
-            os.rename(f"{making}/debian.tar.gz", path)
-    with open(f"{path}.diff_id") as file:
-        return path, file.read()
-
-
-@once
+@identity.by_root
 @needs_root
 def test_a_debian_in_a_box_is_what_umoci_unpacks(work, registry):
-    path, diff_id = debian_layer()
-    layout = layout_of_blobs(f"{work}/debian", [(path, diff_id), packed(facts_layer())])
+    distribution = debian.layer("standard", "gcc", "git", "perl", "iputils-ping", "python3")
+    layout = layout_of_blobs(f"{work}/debian", [distribution, packed(facts_layer())])
     boxlite = Boxlite()
     try:
         tree = tree_in_box(boxlite, registry.push(layout, "debian:latest"))
@@ -115,47 +93,6 @@ def test_a_debian_in_a_box_is_what_umoci_unpacks(work, registry):
         boxlite.close(failed=True)
         raise
     boxlite.close()
-
-
-def packed(tar):
-    """A layer for layout_of_blobs."""
-    return gzip.compress(tar, compresslevel=1, mtime=0), hashlib.sha256(tar).hexdigest()
-
-
-def layout_of_blobs(directory, layers, media_type="application/vnd.oci.image.layer.v1.tar+gzip"):
-    """layers: (blob or its path, diff_id), lowest first."""
-    oci.write_layout(directory, [], oci.DEMO_CONFIG)
-    with open(f"{directory}/index.json") as file:
-        index = json.load(file)
-
-    def blob(digest):
-        return f"{directory}/blobs/{digest.replace(':', '/')}"
-
-    def put(data):
-        digest = hashlib.sha256(data).hexdigest()
-        with open(f"{directory}/blobs/sha256/{digest}", "wb") as file:
-            file.write(data)
-        return {"digest": f"sha256:{digest}", "size": len(data)}
-
-    with open(blob(index["manifests"][0]["digest"])) as file:
-        manifest = json.load(file)
-    with open(blob(manifest["config"]["digest"])) as file:
-        config = json.load(file)
-    for content, diff_id in layers:
-        if isinstance(content, bytes):
-            descriptor = put(content)
-        else:
-            with open(content, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            shutil.copyfile(content, f"{directory}/blobs/sha256/{digest}")
-            descriptor = {"digest": f"sha256:{digest}", "size": os.path.getsize(content)}
-        manifest["layers"].append({"mediaType": media_type, **descriptor})
-        config["rootfs"]["diff_ids"].append(f"sha256:{diff_id}")
-    manifest["config"].update(put(json.dumps(config).encode()))
-    index["manifests"][0].update(put(json.dumps(manifest).encode()))
-    with open(f"{directory}/index.json", "w") as file:
-        json.dump(index, file)
-    return directory
 
 
 # An image of many layers, each with its trick.
@@ -313,7 +250,7 @@ NO_TIME = {"."}
 
 
 @needs_root
-@pytest.mark.parametrize("form", ["layout", "gzip", *(pytest.param(form, marks=once) for form in ("zstd", "schema2"))])
+@pytest.mark.parametrize("form", ["layout", "gzip", *(pytest.param(form, marks=identity.by_root) for form in ("zstd", "schema2"))])
 def test_many_odd_layers_in_a_box_are_what_umoci_unpacks(many, many_unpacked, work, registry, form):
     if form == "layout":
         reference = f"oci:{many}"
@@ -459,7 +396,8 @@ def broken_archives():
     yield "a gzip cut short", packed_good[:100000]
     yield "a gzip of garbage", gzip.compress(b"nothing" * 1000)
     yield "a zstd cut short", zstd(good)[:100000]
-    yield "a zstd of garbage after its magic", b"\x28\xb5\x2f\xfd" + os.urandom(1000)
+    # A frame header for a window of 8 MiB, then a block of the type that is reserved.
+    yield "a zstd of garbage after its header", b"\x28\xb5\x2f\xfd\x00\x68" + b"\xff" * 1000
     yield "a zip", b"PK\x03\x04" + os.urandom(1000)
     yield "a cpio", b"070701" + b"0" * 1000
     yield "xz, which layers are not", subprocess.run(["xz", "-c"], input=good, capture_output=True, check=True).stdout
@@ -576,7 +514,7 @@ def whole(tree):
 BREAKOUTS = {name: (layers, expected) for name, layers, expected in breakouts()}
 
 
-@once
+@identity.by_root
 @pytest.mark.parametrize("name", BREAKOUTS)
 def test_a_layer_cannot_break_out_by(attack, name):
     layers, expected = BREAKOUTS[name]
@@ -596,7 +534,7 @@ def test_a_layer_cannot_break_out_by(attack, name):
 ARCHIVES = dict(broken_archives())
 
 
-@once
+@identity.by_root
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_a_layer_that_is(attack, name):
     home, event = attack.run([(ARCHIVES[name], "0" * 64)])
@@ -657,27 +595,27 @@ def assert_bounded(home, layout, code, mentions):
     assert peak < PEAK
 
 
-@once
+@identity.by_root
 @pytest.mark.parametrize("kind", ["gzip", "zstd"])
 def test_100_gb_of_zeros_in_a_small_layer_are_refused(home, work, kind):
     layout = layout_of_blobs(f"{work}/zeros-{kind}", [(zeros(kind), "0" * 64)])
     assert_bounded(home, layout, "resource_exhausted", "50 times its size")
 
 
-@once
+@identity.by_root
 def test_ten_million_tiny_entries_are_refused(home, work):
     layout = layout_of_blobs(f"{work}/tiny", [(ten_million_entries(), "0" * 64)])
     assert_bounded(home, layout, "resource_exhausted", "more than 2000000 entries")
 
 
-@once
+@identity.by_root
 def test_half_a_million_entries_are_a_sound_disk(home, work):
     blob = b"".join(tiny_entries(500_000))
     digest = hashlib.sha256(zlib.decompress(blob, 31)).hexdigest()
     assert_bounded(home, layout_of_blobs(f"{work}/half", [(blob, digest)]), None, "")
 
 
-@once
+@identity.by_root
 def test_one_folder_of_half_a_million_names_that_the_next_layer_hides_is_a_sound_disk(home, work):
     layers = [b"".join(tiny_entries(500_000, "d/%05d")), gzip.compress(OddLayer().add("d/.wh..wh..opq").add("d/new").tar())]
     blobs = [(blob, hashlib.sha256(zlib.decompress(blob, 31)).hexdigest()) for blob in layers]
@@ -692,7 +630,7 @@ def test_a_large_zstd_window_stays_within_the_bound(home, work):
     assert_bounded(home, layout, None, "")
 
 
-@once
+@identity.by_root
 def test_a_layer_of_whiteouts_of_one_large_folder_ends_soon(home, work):
     first, second = OddLayer().folder("d"), OddLayer().folder("d")
     for i in range(5000):

@@ -249,7 +249,7 @@ def test_podmans_and_dockers_files_and_helpers_are_asked(home, private, work):
 
 
 def test_login_is_checked_and_kept_for_the_owner_alone_until_logout(home, private):
-    home.refused(private.address, "permission_denied", "refused the credentials", action="login", username="tester", password="wrong")
+    home.refused(private.address, "permission_denied", "refused the user name or the password", action="login", username="tester", password="wrong")
     event, output = home.run(private.address, action="login", username="tester", password=PASSWORD)
     assert event == {"event": "result"} and PASSWORD not in output
     assert os.stat(f"{home.path}/auth.json").st_mode & 0o777 == 0o600
@@ -361,6 +361,7 @@ def test_redirects_in_a_circle(home):
     attack(home, lambda handler: handler.reply(307, Location=handler.path), "permission_denied", "redirects")
 
 
+@identity.by_root
 def test_a_registry_that_stalls_is_given_up_after_a_minute(home, image):
     released = threading.Event()
 

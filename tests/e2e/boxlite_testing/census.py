@@ -23,10 +23,14 @@ class Census:
     vm_locks: int
     shims: int
     vms: int
+    networks: int
     volume_servers: int
     listeners: int
     sockets: int
     memory_kib: int
+
+
+NOTHING = Census(*[0] * len(Census.__dataclass_fields__))
 
 
 def _names(folder):
@@ -82,13 +86,15 @@ def processes(home):
             roots.add(p.pid)
         elif p.pid != os.getpid() and any(link.startswith(inside) for link in proc.open_files(p.pid)):
             roots.add(p.pid)
-        elif any(inside in part for part in p.argv) and p.name in ("bwrap", "boxlite-vm-init", "boxlite-volume", "boxlite-image", "boxlite-shim"):
+        elif any(inside in part for part in p.argv) and p.name in ("bwrap", "boxlite-vm-init", "boxlite-volume", "boxlite-image", "boxlite-net", "boxlite-shim", "boxlite-template"):
             roots.add(p.pid)
     return proc.descendants(roots, everyone)
 
 
 def take(home):
     mine = processes(home)
+    networks = [p for p in mine if p.name == "boxlite-net"]
+    listening = set().union(*(set(proc.listeners(p.pid)) for p in networks), proc.listeners())
     inodes = {link[len("socket:["):-1] for p in mine for link in proc.open_files(p.pid) if link.startswith("socket:[")}
     return Census(
         rows=_rows(home),
@@ -97,8 +103,9 @@ def take(home):
         vm_locks=len(_held(home, ".vm")),
         shims=sum(p.name == "boxlite-shim" for p in mine),
         vms=sum(p.name.startswith("qemu-system") for p in mine),
+        networks=len(networks),
         volume_servers=sum(p.name == "boxlite-volume" for p in mine),
-        listeners=len(inodes & set(proc.listeners())),
+        listeners=len(inodes & listening),
         sockets=sum(_is_socket(os.path.join(parent, name)) for parent, _, files in os.walk(home) for name in files),
         memory_kib=sum(proc.memory_kib(p.pid, "Pss") for p in mine),
     )
@@ -126,7 +133,7 @@ def assert_empty(home):
     if not os.path.isdir(home):
         return
     seen = take(home)
-    assert seen == Census(0, 0, 0, 0, 0, 0, 0, 0, 0, 0), f"something is left in {home}: {seen}; {processes(home)}"
+    assert seen == NOTHING, f"something is left in {home}: {seen}; {processes(home)}"
     for folder in ("boxes", "locks", "trash", "tmp"):
         left = [name for name in _names(f"{home}/{folder}") if not _belongs_to_home(folder, name)]
         assert not left, f"files are left in {home}/{folder}: {left}"

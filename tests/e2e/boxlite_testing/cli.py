@@ -13,6 +13,8 @@ from boxlite_testing.waiting import DEADLINE
 
 REPOSITORY = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 BIN_DIR = os.environ.get("BOXLITE_BIN_DIR", os.path.join(REPOSITORY, "build", "bin"))
+# A run in which all boxes boot: BOXLITE_TEST_COLD=1. In any other they go on from templates.
+COLD = {"BOXLITE_COLD": "1"} if os.environ.get("BOXLITE_TEST_COLD") else {}
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -43,7 +45,7 @@ class Boxlite:
         os.chmod(self.directory, 0o755)
         identity.give(self.directory)
         self.home = home or os.path.join(self.directory, "home")
-        self.environment = {"PATH": PATH, "HOME": self.directory, "LANG": "C.UTF-8", "BOXLITE_HOME": self.home, **environment}
+        self.environment = {"PATH": PATH, "HOME": self.directory, "LANG": "C.UTF-8", "BOXLITE_HOME": self.home, **COLD, **environment}
         self.background = []
 
     def argv(self, *arguments, program="boxlite"):

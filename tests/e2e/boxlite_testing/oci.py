@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -100,6 +101,47 @@ DEMO_CONFIG = {"Env": [PATH_ENV, "GREETING=hello from the image"], "Cmd": ["sh"]
 
 def write_demo(directory, *extra_layers, **config):
     return write_layout(directory, [busybox_layer(), *extra_layers], {**DEMO_CONFIG, **config})
+
+
+def packed(tar):
+    """A layer for layout_of_blobs."""
+    return gzip.compress(tar, compresslevel=1, mtime=0), hashlib.sha256(tar).hexdigest()
+
+
+def layout_of_blobs(directory, layers, media_type="application/vnd.oci.image.layer.v1.tar+gzip", config=DEMO_CONFIG):
+    """layers: (blob or its path, diff_id), lowest first."""
+    write_layout(directory, [], config)
+    with open(f"{directory}/index.json") as file:
+        index = json.load(file)
+
+    def blob(digest):
+        return f"{directory}/blobs/{digest.replace(':', '/')}"
+
+    def put(data):
+        digest = hashlib.sha256(data).hexdigest()
+        with open(f"{directory}/blobs/sha256/{digest}", "wb") as file:
+            file.write(data)
+        return {"digest": f"sha256:{digest}", "size": len(data)}
+
+    with open(blob(index["manifests"][0]["digest"])) as file:
+        manifest = json.load(file)
+    with open(blob(manifest["config"]["digest"])) as file:
+        image = json.load(file)
+    for content, diff_id in layers:
+        if isinstance(content, bytes):
+            descriptor = put(content)
+        else:
+            with open(content, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            shutil.copyfile(content, f"{directory}/blobs/sha256/{digest}")
+            descriptor = {"digest": f"sha256:{digest}", "size": os.path.getsize(content)}
+        manifest["layers"].append({"mediaType": media_type, **descriptor})
+        image["rootfs"]["diff_ids"].append(f"sha256:{diff_id}")
+    manifest["config"].update(put(json.dumps(image).encode()))
+    index["manifests"][0].update(put(json.dumps(manifest).encode()))
+    with open(f"{directory}/index.json", "w") as file:
+        json.dump(index, file)
+    return directory
 
 
 if __name__ == "__main__":  # python3 -m boxlite_testing.oci DIRECTORY: the demo image, for scripts and for trying things out

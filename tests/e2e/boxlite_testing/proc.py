@@ -94,22 +94,28 @@ def open_files(pid):
             try:
                 links.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
             except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.EACCES):
+                if error.errno not in (errno.ENOENT, errno.EACCES, errno.ENAMETOOLONG):  # deeper than any home
                     raise
     except (FileNotFoundError, PermissionError, ProcessLookupError):
         pass
     return links
 
 
-def listeners():
-    """Listening TCP and bound UDP sockets of this network namespace: {inode: (protocol, port, uid)}."""
+def listeners(pid="self"):
+    """Listening TCP and bound UDP sockets of a process's network namespace: {inode: (protocol, port, uid)}."""
     found = {}
     for protocol in ("tcp", "tcp6", "udp", "udp6"):
-        with open(f"/proc/net/{protocol}") as file:
-            for line in file.readlines()[1:]:
-                fields = line.split()
-                if protocol.startswith("udp") or fields[3] == "0A":
-                    found[fields[9]] = (protocol, int(fields[1].split(":")[1], 16), int(fields[7]))
+        try:
+            with open(f"/proc/{pid}/net/{protocol}") as file:
+                lines = file.readlines()[1:]
+        except OSError:
+            if process(pid):
+                raise
+            return {}  # it has ended meanwhile
+        for line in lines:
+            fields = line.split()
+            if protocol.startswith("udp") or fields[3] == "0A":
+                found[fields[9]] = (protocol, int(fields[1].split(":")[1], 16), int(fields[7]))
     return found
 
 

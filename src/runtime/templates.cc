@@ -1,0 +1,343 @@
+#include "runtime/templates.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "base/failpoint.h"
+#include "base/file.h"
+#include "base/ofd_lock.h"
+#include "base/process.h"
+#include "base/sys.h"
+#include "disk/qcow2.h"
+#include "image/image_job.h"
+#include "runtime/byte_text.h"
+#include "runtime/disk_usage.h"
+#include "runtime/line_channel.h"
+#include "runtime/records.h"
+#include "vmm/jail.h"
+
+namespace boxlite {
+namespace {
+
+constexpr int kVersion = 1;
+constexpr std::string_view kWhat = "template";
+constexpr std::size_t kMostKept = 12;
+constexpr std::size_t kMaxDeviceState = std::size_t{16} << 20U;
+constexpr std::size_t kMaxRecord = std::size_t{64} << 10U;
+constexpr std::uint64_t kMiB = std::uint64_t{1} << 20U;
+// Beyond the guest's whole memory, so that a making never fills the disk.
+constexpr std::uint64_t kSpareBytes = 256 * kMiB;
+// Making one takes a boot; a busy host may need ten times as long, and others may come first.
+constexpr auto kPatience = std::chrono::minutes(2);
+// What a start has found is not removed before it had time to open it.
+constexpr std::int64_t kInUseSeconds = 600;
+// The VM of a template of root's; it owns nothing but the memory file, while it is made.
+constexpr uid_t kNobody = 65534;
+constexpr std::string_view kUnfinished = ".new";
+constexpr std::string_view kFailed = ".failed";
+constexpr std::string_view kDropped = ".dropped";
+
+std::string lock_path(const HomePaths& paths) { return paths.templates() + "/lock"; }
+
+Result<Json> file_identity(const std::string& path) {
+  TRY_ASSIGN(const struct stat st, sys::stat(path));
+  return Json{{"path", bytes_to_text(path)},
+              {"device", st.st_dev},
+              {"inode", st.st_ino},
+              {"size", st.st_size},
+              {"mtime_ns", st.st_mtim.tv_sec * 1'000'000'000 + st.st_mtim.tv_nsec},
+              {"ctime_ns", st.st_ctim.tv_sec * 1'000'000'000 + st.st_ctim.tv_nsec}};
+}
+
+/// Everything that must be the same.
+Result<Json> machine_of(const StartPrograms& programs, const std::string& boot, const TemplateWish& wish) {
+  Json machine = {{"boot_id", boot},
+                  {"boxlite", BOXLITE_VERSION},
+                  {"accelerator", to_string(wish.vm.accelerator)},
+                  {"cpus", wish.vm.cpus},
+                  {"memory_mib", wish.vm.memory_mib},
+                  {"disk_bytes", wish.disk_bytes},
+                  {"nic", wish.nic},
+                  {"tsc_khz", wish.vm.tsc_khz},
+                  {"image", wish.image_id},
+                  {"privileged", wish.privileged && !wish.image_id.empty()}};
+  for (const auto& [key, path] : {std::pair("qemu", programs.vm.qemu), std::pair("kernel", wish.vm.kernel),
+                                  std::pair("initramfs", wish.vm.initramfs), std::pair("base", wish.vm.base_image)}) {
+    if (key == std::string_view("base") && wish.image_id.empty()) continue;
+    TRY_ASSIGN(machine[key], file_identity(path));
+  }
+  return machine;
+}
+
+// FNV-1a. It need not be more than a name: the record tells what the template is of.
+std::string hash(std::string_view text) {
+  std::uint64_t value = 14695981039346656037U;
+  for (const char c : text) value = (value ^ static_cast<unsigned char>(c)) * 1099511628211U;
+  return fmt::format("{:016x}", value);
+}
+
+// Those of one boot begin with the same digits.
+std::string boot_prefix(const std::string& boot) { return hash(boot).substr(0, 8) + "-"; }
+
+std::uint32_t checksum(std::string_view bytes) {
+  return static_cast<std::uint32_t>(::crc32(0, reinterpret_cast<const Bytef*>(bytes.data()), static_cast<uInt>(bytes.size())));
+}
+
+Template at(const std::string& directory, bool mounted) {
+  return {.directory = directory,
+          .memory = directory + "/memory",
+          .device_state = directory + "/device-state",
+          .disk = mounted ? directory + "/disk.qcow2" : ""};
+}
+
+std::string record_path(const std::string& directory) { return directory + "/checkpoint.json"; }
+
+Result<Template> open_template(const std::string& directory, const Json& machine, bool mounted) {
+  const std::string path = record_path(directory);
+  TRY_ASSIGN(const std::string text, read_file(path, kMaxRecord));
+  TRY_ASSIGN(const Json record, parse_json(text, path));
+  if (!record.is_object() || record.value("version", 0) != kVersion || record.value("machine", Json()) != machine)
+    return fail(ErrorCode::kNotFound, "{} is of another machine", path);
+  Template found = at(directory, mounted);
+  TRY_ASSIGN(const std::string state, read_file(found.device_state, kMaxDeviceState));
+  TRY_ASSIGN(const auto sum, json_get<std::uint32_t>(record, "device_state_crc32", path));
+  if (checksum(state) != sum) return fail(ErrorCode::kCorrupt, "{} does not have its checksum", found.device_state);
+  TRY_ASSIGN(const struct stat memory, sys::stat(found.memory));
+  TRY_ASSIGN(const auto bytes, json_get<off_t>(record, "memory_bytes", path));
+  if (memory.st_size != bytes) return fail(ErrorCode::kCorrupt, "{} does not have its size", found.memory);
+  // So that those that are in use are seen to be.
+  if (::utimensat(AT_FDCWD, path.c_str(), nullptr, 0) < 0) return fail_errno("touch {}", path);
+  return found;
+}
+
+Result<void> check_space(const HomePaths& paths, std::uint64_t memory_bytes) {
+  struct statvfs fs = {};
+  if (::statvfs(paths.templates().c_str(), &fs) < 0) return fail_errno("statvfs {}", paths.templates());
+  if (std::uint64_t{fs.f_bavail} * fs.f_frsize < memory_bytes + kSpareBytes)
+    return fail(ErrorCode::kResourceExhausted, "a template needs up to {} MiB on the disk", (memory_bytes + kSpareBytes) / kMiB);
+  return {};
+}
+
+Result<void> run_job(const StartPrograms& programs, const TemplateJob& job) {
+  TRY_ASSIGN(sys::SocketPair input, sys::socket_pair());
+  TRY_ASSIGN(sys::Pipe output, sys::pipe());
+  std::vector<std::string> environment;
+#ifdef BOXLITE_WITH_FAILPOINTS
+  for (const char* variable : {"BOXLITE_FAILPOINTS", "BOXLITE_FAILPOINTS_TRACE"}) {
+    const char* value = std::getenv(variable);  // NOLINT(concurrency-mt-unsafe): read only
+    if (value != nullptr) environment.push_back(fmt::format("{}={}", variable, value));
+  }
+#endif
+  TRY_ASSIGN(ChildProcess maker, ChildProcess::spawn({.program = programs.template_maker,
+                                                      .argv = {"boxlite-template"},
+                                                      .environment = environment,
+                                                      .stdin_fd = input.b.get(),
+                                                      .stdout_fd = output.write_end.get(),
+                                                      .die_with_parent = true}));
+  input.b.reset();
+  output.write_end.reset();
+  const auto listen = [&]() -> Result<void> {
+    TRY(send_line(input.a.get(), dump_json(to_json(job))));
+    LineReader lines(output.read_end.get());
+    TRY_ASSIGN(const std::optional<std::string> line, lines.next(std::nullopt));
+    if (!line) return fail(ErrorCode::kInternal, "boxlite-template ended without a word");
+    TRY_ASSIGN(const Json answer, parse_json(*line, "boxlite-template"));
+    if (answer.contains("ok")) return {};
+    TRY_ASSIGN(const auto code, json_get<std::string>(answer, "code", "boxlite-template"));
+    TRY_ASSIGN(auto message, json_get<std::string>(answer, "message", "boxlite-template"));
+    return std::unexpected(Error(error_code_from_name(code), std::move(message)));
+  };
+  const auto result = listen();
+  input.a.reset();
+  TRY(maker.wait());
+  return result;
+}
+
+Result<void> make_memory_file(const std::string& path, std::uint64_t bytes, bool for_nobody) {
+  TRY_ASSIGN(const UniqueFd file, sys::open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+  if (::ftruncate(file.get(), static_cast<off_t>(bytes)) < 0) return fail_errno("make {}", path);
+  if (for_nobody && ::fchown(file.get(), kNobody, kNobody) < 0) return fail_errno("chown {}", path);
+  return {};
+}
+
+// Nobody writes to it from here on, its owner included.
+Result<void> seal(const std::string& path) {
+  TRY_ASSIGN(const UniqueFd file, sys::open(path, O_RDONLY | O_NOFOLLOW));
+  if (::fchown(file.get(), ::geteuid(), ::getegid()) < 0) return fail_errno("chown {}", path);
+  if (::fchmod(file.get(), 0444) < 0) return fail_errno("chmod {}", path);
+  return {};
+}
+
+Result<Template> make_template(const HomePaths& paths, const StartPrograms& programs, const TemplateWish& wish,
+                               const Json& machine, const std::string& directory) {
+  const bool mounted = !wish.image_id.empty();
+  const std::uint64_t memory_bytes = wish.vm.memory_mib * kMiB;
+  TRY(check_space(paths, memory_bytes));
+  const std::string work = directory + std::string(kUnfinished);
+  TRY(remove_tree(work));
+  TRY(sys::mkdir(work, 0700));
+  const Template made = at(work, mounted);
+  const std::string disk = work + "/disk.qcow2";
+  const std::string base = wish.vm.base_image.substr(wish.vm.base_image.rfind('/') + 1);
+
+  TemplateJob job;
+  job.vm = wish.vm;
+  job.vm.memory_file = vmm::MemoryFile{.path = made.memory, .shared = true};
+  job.vm.overlay = disk;
+  job.vm.disk_bytes = wish.disk_bytes;
+  job.vm.uid.reset();
+  const bool for_nobody = ::geteuid() == 0 && vmm::has_sys_admin();
+  if (for_nobody) job.vm.uid = kNobody;
+  job.programs = programs.vm;
+  job.nic = wish.nic;
+  job.device_state = made.device_state;
+  job.console_log = work + "/console.log";
+  job.prepared = mounted;
+  job.privileged = wish.privileged;
+  job.commands = wish.commands;
+  job.disk_bytes = wish.disk_bytes;
+  TRY(make_memory_file(made.memory, memory_bytes, for_nobody));
+  TRY(disk::create_overlay(disk, wish.disk_bytes, "../../bases/" + base, "raw"));
+  FAILPOINT("template.begun");
+  TRY(run_job(programs, job));
+  FAILPOINT("template.made");
+  TRY_ASSIGN(const std::string state, read_file(made.device_state, kMaxDeviceState));
+  for (const std::string& path : {made.memory, made.device_state, disk}) TRY(seal(path));
+  if (!mounted) TRY(sys::unlink(disk));
+  const Json record = {{"version", kVersion},
+                       {"kind", "template"},
+                       {"machine", machine},
+                       {"memory_bytes", memory_bytes},
+                       {"device_state_crc32", checksum(state)},
+                       {"created_at", sys::utc_now()}};
+  TRY(write_file_volatile(record_path(work), dump_json(record, 1) + "\n", 0600));
+  TRY(sys::rename(work, directory));
+  FAILPOINT("template.renamed");
+  return at(directory, mounted);
+}
+
+struct Entry {
+  std::string path;
+  std::string name;
+  std::int64_t used = 0;  // seconds since 1970; 0: not whole
+};
+
+// The oldest first.
+std::vector<Entry> entries(const HomePaths& paths) {
+  std::vector<Entry> found;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(paths.templates(), error), end; !error && it != end; it.increment(error)) {
+    Entry entry{.path = it->path().string(), .name = it->path().filename().string()};
+    if (entry.path == lock_path(paths)) continue;
+    if (const auto st = sys::stat(record_path(entry.path))) entry.used = st->st_mtim.tv_sec;
+    found.push_back(std::move(entry));
+  }
+  std::ranges::sort(found, {}, &Entry::used);
+  return found;
+}
+
+bool is_unfinished(const Entry& entry) { return entry.name.ends_with(kUnfinished); }
+bool is_failure(const Entry& entry) { return entry.name.ends_with(kFailed); }
+
+// With the lock.
+std::vector<std::string> nobodys(const HomePaths& paths, const std::string& boot) {
+  std::vector<std::string> found;
+  for (const Entry& entry : entries(paths)) {
+    if (!entry.name.starts_with(boot_prefix(boot)) || is_unfinished(entry)) found.push_back(entry.path);
+  }
+  return found;
+}
+
+std::uint64_t remove_all(const std::vector<std::string>& found) {
+  std::uint64_t bytes = 0;
+  for (const std::string& path : found) {
+    const std::uint64_t size = disk_usage(path);
+    if (remove_tree(path)) bytes += size;
+  }
+  return bytes;
+}
+
+// With the lock: room for one more.
+void remove_least_used(const HomePaths& paths) {
+  std::vector<Entry> found = entries(paths);
+  std::erase_if(found, [](const Entry& entry) { return entry.used == 0; });
+  const std::int64_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  for (std::size_t i = 0; i + kMostKept <= found.size() && now - found[i].used > kInUseSeconds; ++i)
+    (void)remove_tree(found[i].path);
+}
+
+void note_failure(const std::string& directory, const std::string& reason) {
+  (void)write_file_volatile(directory + std::string(kFailed), reason + "\n", 0600);
+}
+
+bool has_failed(const std::string& directory) { return ::access((directory + std::string(kFailed)).c_str(), F_OK) == 0; }
+
+}  // namespace
+
+std::optional<Template> ensure_template(const HomePaths& paths, const StartPrograms& programs, const std::string& boot,
+                                        const TemplateWish& wish) {
+  const auto machine = machine_of(programs, boot, wish);
+  if (!machine) return std::nullopt;
+  const bool mounted = !wish.image_id.empty();
+  const std::string directory = paths.templates() + "/" + boot_prefix(boot) + hash(dump_json(*machine));
+  if (auto found = open_template(directory, *machine, mounted)) return *found;
+  if (has_failed(directory)) return std::nullopt;
+  const auto lock = OfdLock::acquire(lock_path(paths), kPatience);
+  if (!lock) return std::nullopt;
+  auto found = open_template(directory, *machine, mounted);
+  if (found) return *found;
+  if (has_failed(directory)) return std::nullopt;
+  (void)remove_tree(directory);  // one that is damaged
+  (void)remove_all(nobodys(paths, boot));
+  remove_least_used(paths);
+  auto made = make_template(paths, programs, wish, *machine, directory);
+  if (made) return *made;
+  (void)remove_tree(directory + std::string(kUnfinished));
+  // Where there is no room now there may be some later.
+  if (made.error().code() != ErrorCode::kResourceExhausted) note_failure(directory, made.error().message());
+  return std::nullopt;
+}
+
+void drop_template(const HomePaths& paths, const Template& bad, const std::string& reason) {
+  const auto lock = OfdLock::acquire(lock_path(paths), kPatience);
+  if (!lock) return;
+  // Once may have been somebody's SIGKILL, or the host's lack of memory.
+  const std::string once = bad.directory + std::string(kDropped);
+  if (::access(once.c_str(), F_OK) == 0) note_failure(bad.directory, reason);
+  (void)write_file_volatile(once, reason + "\n", 0600);
+  (void)remove_tree(bad.directory);
+}
+
+TemplateUsage template_usage(const HomePaths& paths) {
+  TemplateUsage usage;
+  for (const Entry& entry : entries(paths)) {
+    if (is_failure(entry)) {
+      if (const auto text = read_file(entry.path, kMaxRecord)) usage.failures.push_back(text->substr(0, text->find('\n')));
+    } else if (entry.used > 0) {
+      ++usage.count;
+      usage.bytes += disk_usage(entry.path);
+    }
+  }
+  return usage;
+}
+
+std::vector<std::string> superfluous_templates(const HomePaths& paths, const std::string& boot) {
+  const auto busy = OfdLock::held(lock_path(paths));
+  if (!busy || *busy) return {};
+  return nobodys(paths, boot);
+}
+
+std::uint64_t collect_templates(const HomePaths& paths, const std::string& boot) {
+  const auto lock = OfdLock::try_acquire(lock_path(paths));
+  if (!lock || !*lock) return 0;
+  return remove_all(nobodys(paths, boot));
+}
+
+}  // namespace boxlite

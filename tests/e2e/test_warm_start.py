@@ -1,0 +1,237 @@
+"""Boxes that go on from a template instead of booting."""
+
+import concurrent.futures
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from boxlite_testing import census, identity, proc
+from boxlite_testing.cli import BIN_DIR
+from boxlite_testing.waiting import wait_until
+
+
+@pytest.fixture(autouse=True)
+def warm(boxlite):
+    """Whatever the run is like."""
+    boxlite.environment.pop("BOXLITE_COLD", None)
+
+
+# What a kernel makes once and keeps, and what it makes anew.
+IDENTITY = "cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; head -c 16 /dev/urandom | od -An -tx1; hostname; date +%s"
+
+
+def info(boxlite):
+    return json.loads(boxlite.ok("info", "--format", "json"))
+
+
+def starts(boxlite):
+    seen = info(boxlite)
+    return seen["starts_restored"], seen["starts_booted"]
+
+
+def templates(boxlite):
+    return sorted(f"{boxlite.home}/templates/{name}" for name in os.listdir(f"{boxlite.home}/templates") if re.fullmatch("[0-9a-f-]*", name))
+
+
+def test_the_first_start_makes_a_template_and_every_later_one_uses_it(boxlite, demo):
+    for count in (1, 2, 3):
+        assert boxlite.ok("run", "--rm", demo, "echo", "here") == "here\n"
+        assert len(templates(boxlite)) == 1 and starts(boxlite) == (count, 0)
+    assert info(boxlite)["template_failures"] == []
+
+
+def test_a_box_of_another_shape_has_a_template_of_its_own(boxlite, demo):
+    for count, shape in enumerate([(), ("--network", "none"), ("--memory", "256m"), ("--cpus", "2"), ("--disk-size", "20g")], 1):
+        assert boxlite.ok("run", "--rm", *shape, demo, "echo", "here") == "here\n"
+        assert len(templates(boxlite)) == count, shape
+    seen = boxlite.ok("run", "--rm", "--memory", "256m", "--cpus", "1", demo, "sh", "-c", "nproc; free -m | awk '/Mem/{print ($2 < 256)}'")
+    assert seen == "1\n1\n" and len(templates(boxlite)) == 5
+    size = int(boxlite.ok("run", "--rm", "--disk-size", "20g", demo, "df", "-Pk", "/").splitlines()[-1].split()[1])
+    assert size > 19 << 20, "the disk has its size"
+
+
+def test_a_restart_goes_on_from_a_template_with_the_disk_of_the_box(boxlite, demo):
+    boxlite.ok("run", "-d", "--name", "a", demo, "sh", "-c", "trap exit TERM; cat /kept; while :; do sleep 0.1; done")
+    boxlite.ok("exec", "a", "sh", "-c", "echo word >/kept")
+    for count in (1, 2):
+        boxlite.ok("stop", "a")
+        boxlite.ok("start", "a")
+        wait_until(lambda count=count: boxlite.ok("logs", "a") == "word\n" * count, "it finds what it has written")
+    assert starts(boxlite) == (3, 0)
+    # One of the image, with its root mounted, and one for a disk that others have written to.
+    assert len(templates(boxlite)) == 2
+
+
+def test_a_box_has_whatever_it_was_given_though_its_template_was_not(boxlite, demo, folder):
+    (folder / "file").write_text("from the host\n")
+    boxlite.ok("run", "--rm", demo, "true")
+    seen = boxlite.ok("run", "--rm", "-e", "SECRET=word", "--hostname", "other", "-v", f"{folder}:/data", "-p", "0:80", "--tmpfs", "/t",
+                      "--add-host", "there:10.1.2.3", "-w", "/tmp", "-u", "1000", demo,
+                      "sh", "-c", "echo $SECRET; hostname; cat /data/file; grep there /etc/hosts; pwd; id -u; mount | grep -c ' /t '; ip -4 -o addr show eth0 | wc -l")
+    assert seen == "word\nother\nfrom the host\n10.1.2.3\tthere\n/tmp\n1000\n1\n1\n"
+    assert starts(boxlite) == (2, 0)
+
+
+def test_nothing_of_a_box_is_in_a_template(boxlite, demo):
+    boxlite.ok("run", "--rm", "-e", "TOKEN=9f2c-the-secret-of-the-box", "--hostname", "a-name-of-its-own", demo, "echo", "what-it-says")
+    (template,) = templates(boxlite)
+    for name in os.listdir(template):
+        with open(f"{template}/{name}", "rb") as file:
+            seen = file.read()
+        for word in (b"9f2c-the-secret", b"a-name-of-its-own", b"what-it-says"):
+            assert word not in seen, name
+
+
+def test_boxes_of_one_template_are_not_each_other(boxlite, demo):
+    boxlite.ok("run", "--rm", demo, "true")
+    count = 6
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        told = [lines.split("\n") for lines in pool.map(lambda _: boxlite.ok("run", "--rm", demo, "sh", "-c", IDENTITY), range(count))]
+    assert starts(boxlite) == (count + 1, 0)
+    for what in range(4):
+        assert len({lines[what] for lines in told}) == count, told
+
+
+def test_the_clock_of_a_box_is_the_hosts_however_old_its_template_is(boxlite, demo):
+    boxlite.ok("run", "--rm", demo, "true")
+    with open("/proc/uptime") as file:
+        before = float(file.read().split()[0])
+    told = boxlite.ok("run", "--rm", demo, "date", "+%s")
+    with open("/proc/uptime") as file:
+        took = float(file.read().split()[0]) - before
+    now = float(boxlite.ok("run", "--rm", demo, "date", "+%s"))
+    assert 0 <= now - float(told) <= 2 * took + 60
+    assert abs(time.time() - now) < 60
+
+
+@pytest.mark.parametrize("how", ["flag", "environment"])
+def test_a_cold_start_boots_and_makes_no_template(boxlite, demo, how):
+    cold = {"environment": {"BOXLITE_COLD": "1"}} if how == "environment" else {}
+    argv = ("run", "--rm", demo, "echo", "here") if cold else ("--cold", "run", "--rm", demo, "echo", "here")
+    assert boxlite.ok(*argv, **cold) == "here\n"
+    assert templates(boxlite) == [] and starts(boxlite) == (0, 1)
+
+
+def test_starts_at_once_make_one_template(boxlite, demo):
+    boxlite.ok("pull", demo)
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(lambda n: boxlite.ok("run", "--rm", demo, "echo", str(n)), range(6))) == [f"{n}\n" for n in range(6)]
+    assert len(templates(boxlite)) == 1 and starts(boxlite) == (6, 0)
+
+
+def damage(path, how):
+    os.chmod(path, 0o644)
+    if how == "shorter":
+        os.truncate(path, os.path.getsize(path) - 4096)
+    elif how == "missing":
+        os.unlink(path)
+    else:
+        with open(path, "r+b") as file:
+            file.seek(os.path.getsize(path) // 2)
+            file.write(b"\xff" * 64)
+
+
+@pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="damages files that are not its own")
+@pytest.mark.parametrize("name,how", [("device-state", "other bytes"), ("device-state", "shorter"), ("memory", "shorter"), ("memory", "missing"),
+                                      ("checkpoint.json", "other bytes"), ("checkpoint.json", "missing")])
+def test_a_damaged_template_is_made_anew(boxlite, demo, name, how):
+    boxlite.ok("run", "--rm", demo, "true")
+    (template,) = templates(boxlite)
+    damage(f"{template}/{name}", how)
+    assert boxlite.ok("run", "--rm", demo, "echo", "here") == "here\n"
+    assert templates(boxlite) == [template] and starts(boxlite) == (2, 0)
+
+
+@pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="changes files that are not its own")
+def test_a_template_that_cannot_be_restored_is_dropped_and_the_box_boots(boxlite, demo):
+    """Its state and its memory are not of one VM: that is told by nothing but the attempt."""
+    for failures in ([], ["why"]):
+        boxlite.ok("run", "--rm", "--network", "none", demo, "true")
+        (template,) = templates(boxlite)
+        os.chmod(f"{template}/memory", 0o644)
+        size = os.path.getsize(f"{template}/memory")
+        with open(f"{template}/memory", "r+b") as file:
+            file.truncate(0)
+            file.truncate(size)
+        assert boxlite.ok("run", "--rm", "--network", "none", demo, "echo", "here", timeout=600) == "here\n"
+        assert templates(boxlite) == [] and len(info(boxlite)["template_failures"]) == len(failures)
+    # After the second time it is not tried again, until the host boots or the box is of another shape.
+    assert boxlite.ok("run", "--rm", "--network", "none", demo, "echo", "here") == "here\n"
+    assert starts(boxlite) == (4, 3)
+    assert boxlite.ok("ls", "-aq") == ""
+
+
+def test_without_the_program_that_makes_templates_nothing_starts(boxlite, demo, tmp_path):
+    """As with every other part of boxlite: what is missing is named."""
+    boxlite.ok("create", "--name", "a", demo, "true")
+    for parent in (tmp_path, tmp_path.parent):
+        parent.chmod(0o755)
+    programs = tmp_path / "libexec"
+    programs.mkdir(mode=0o755)
+    for name in os.listdir(BIN_DIR):
+        if name.startswith("boxlite") and name != "boxlite-template":
+            shutil.copy(f"{BIN_DIR}/{name}", programs)
+    boxlite.refused("start", "a", mentions="boxlite-template", environment={"BOXLITE_LIBEXEC_DIR": str(programs)})
+
+
+def maker(boxlite):
+    """The process that makes a template, once its VM is there: (it, that QEMU), or nothing. The kernel keeps 15 letters of a name."""
+    mine = census.processes(boxlite.home)
+    makers = [p for p in mine if p.name == "boxlite-templat"]
+    vms = [p for p in proc.descendants([p.pid for p in makers], mine) if p.name.startswith("qemu-system")]
+    return (makers[0], vms[0]) if vms else None
+
+
+@pytest.mark.parametrize("victim", ["boxlite-template", "qemu-system", "boxlite"])
+def test_whoever_is_killed_while_a_template_is_made_leaves_nothing_in_the_way(boxlite, demo, victim):
+    boxlite.ok("--cold", "run", "--rm", demo, "true")  # finds out about the host, which takes a VM too
+    boxlite.ok("create", "--name", "a", demo, "sleep", "infinity")
+    started = boxlite.spawn("start", "a")
+    template, qemu = wait_until(lambda: maker(boxlite), "a template is being made")
+    if victim == "boxlite":
+        started.send_signal(signal.SIGKILL)
+    else:
+        (template if victim == "boxlite-template" else qemu).kill(signal.SIGKILL)
+    started.communicate(timeout=300)
+    assert (started.returncode == 0) == (victim != "boxlite"), "without a template it boots"
+    assert templates(boxlite) == [] and len(info(boxlite)["template_failures"]) == (0 if victim == "boxlite" else 1)
+    boxlite.ok("start", "a")
+    assert boxlite.ok("exec", "a", "echo", "here") == "here\n"
+    boxlite.ok("rm", "-f", "a")
+    wait_until(lambda: not census.processes(boxlite.home), "nothing is left")
+    assert [name for name in os.listdir(f"{boxlite.home}/templates") if name.endswith(".new")] == [] or victim == "boxlite"
+
+
+def test_gc_removes_templates_that_nobody_will_use(boxlite, demo):
+    boxlite.ok("run", "--rm", demo, "true")
+    (template,) = templates(boxlite)
+    old = f"{boxlite.home}/templates/00000000-0123456789abcdef"
+    for copy in (old, template + ".new"):
+        shutil.copytree(template, copy)
+        identity.give(copy)
+    boxlite.ok("gc")
+    assert templates(boxlite) == [template] and not os.path.exists(template + ".new")
+
+
+def test_a_box_goes_on_when_its_template_is_removed(boxlite, demo):
+    boxlite.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
+    for template in templates(boxlite):
+        shutil.rmtree(template)
+    assert boxlite.ok("exec", "a", "sh", "-c", "ls -lR /bin /etc /usr >/dev/null; head -c 50000000 /dev/zero >/dev/shm/f && echo here") == "here\n"
+
+
+@pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="needs root to mount")
+def test_without_room_for_a_template_boxes_boot(boxlite, demo):
+    os.mkdir(boxlite.home)
+    options = f"size=300m,mode=700,uid={identity.UID},gid={identity.GID}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", boxlite.home], check=True)
+    try:
+        assert boxlite.ok("run", "--rm", demo, "echo", "here") == "here\n"
+        assert templates(boxlite) == [] and starts(boxlite) == (0, 1)
+    finally:
+        subprocess.run(["umount", "--lazy", boxlite.home], check=True)
