@@ -29,11 +29,26 @@ struct StartOptions {
   Ownership ownership = Ownership::kDetached;
   /// The main command waits until this call has attached to it, so that none of its output is missed.
   bool attach = false;
+  /// A box that is suspended boots with its disk as it is, and its memory is lost.
+  bool discard_memory = false;
   unsigned rows = 0;  // of the terminal, when the box has one
   unsigned columns = 0;
   /// Called for each step, in their order, before start() returns: where the time goes. Those of the box's own process come at
   /// the end, all at once.
   std::function<void(const StartStep&)> on_step = {};
+};
+
+/// What is kept of a box at one moment, under a name of its own.
+struct SnapshotInfo {
+  std::string name;
+  std::string created_at;   // RFC 3339, UTC
+  bool memory = false;      // of the running machine too, not of its disk alone
+  std::uint64_t bytes = 0;  // on the host's disk; what it shares with others counts
+};
+
+struct ForkOptions {
+  std::string name;    // "": made up. With a count of more: NAME-1, NAME-2, …
+  unsigned count = 1;  // at most 1000
 };
 
 struct ExecOptions {
@@ -147,6 +162,25 @@ class Box {
   Result<void> pause();
   /// Goes on where it stood; its clock is set to the host's.
   Result<void> unpause();
+
+  /// The running machine is written to the disk and ends; start() goes on where it stood, also after a reboot of the host. Commands of
+  /// exec that run in it go on too, without whoever had attached. kUnsupported: a box with volumes.
+  Result<void> pause_to_disk();
+
+  /// Keeps the disk as it is, of a running box as after fsfreeze(8), and with `memory` the running machine too. The box goes on.
+  /// kAlreadyExists: there is one of that name.
+  Result<void> create_snapshot(const std::string& name, bool memory = false);
+  /// The oldest first.
+  Result<std::vector<SnapshotInfo>> snapshots() const;
+  Result<void> remove_snapshot(const std::string& name);
+  /// The box, which must not run (kInvalidState), becomes what it was: stopped, or with memory suspended. What it is now is lost, its
+  /// snapshots stay.
+  Result<void> restore_snapshot(const std::string& name);
+
+  /// New boxes that go on from the running one's memory and disk of this moment, each by itself: connections are broken in them, ports
+  /// of the host that lead into this one get others, random numbers, host name and machine id differ. Returns when they run.
+  /// kUnsupported: a box with volumes.
+  Result<std::vector<Box>> fork(const ForkOptions& options = {});
 
   /// Waits until the box does not run, without polling; its exit code (0 for a box that never ran).
   Result<int> wait();

@@ -22,6 +22,7 @@ enum class BoxStatus {
   kPaused,  // by Box::pause(): it stands still
   kStopping,
   kStopped,       // its main command ended, or it was stopped; or the host rebooted
+  kSuspended,     // paused to disk, or forked and not started: its memory is kept, and the next start goes on from it
   kFailed,        // the VM or its shim ended without an exit of the main command, or the start failed
   kUnresponsive,  // its shim is alive and does not answer
 };

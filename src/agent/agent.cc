@@ -16,6 +16,7 @@
 #include "agent/boot.h"
 #include "agent/cgroup.h"
 #include "agent/device_policy.h"
+#include "agent/identity.h"
 #include "agent/mount_api.h"
 #include "agent/network.h"
 #include "agent/process_list.h"
@@ -83,6 +84,7 @@ ExitStatus status_of(int wait_status) {
 Agent::Agent(EventLoop& loop, UniqueFd port, UniqueFd child_signals)
     : loop_(loop),
       child_signals_(std::move(child_signals)),
+      freezer_(loop),
       calls_(loop, std::move(port), [this](const Caller& caller, const proto::Call& call) { handle(caller, call); }) {}
 
 Result<void> Agent::run() {
@@ -148,6 +150,16 @@ void Agent::handle(const Caller& caller, const proto::Call& call) {
       break;
     case proto::Call::kSetClock:
       result = set_clock(call.set_clock().host_time_ns());
+      break;
+    case proto::Call::kFreeze:
+      result = freeze(caller, call.freeze());
+      answered_later = true;
+      break;
+    case proto::Call::kThaw:
+      result = freezer_.thaw();
+      break;
+    case proto::Call::kAdopt:
+      result = adopt(call.adopt());
       break;
     case proto::Call::kListProcesses:
       result = tell_processes(caller);
@@ -397,6 +409,26 @@ Result<void> Agent::resize(const proto::Resize& call) {
   return session->resize(size);
 }
 
+Result<void> Agent::freeze(const Caller& caller, const proto::Freeze& call) {
+  if (state_ != State::kRunning) return fail(ErrorCode::kInvalidState, "the main command of the box is not running");
+  if (call.what() == proto::Freeze::PROCESSES)
+    return freezer_.freeze_processes([this, caller](const Result<void>& frozen) { calls_.reply(caller, frozen); });
+  TRY(freezer_.freeze_file_system());
+  calls_.reply(caller, {});
+  return {};
+}
+
+Result<void> Agent::adopt(const proto::Adopt& call) {
+  if (state_ != State::kRunning) return fail(ErrorCode::kInvalidState, "the main command of the box is not running");
+  TRY_ASSIGN(ContainerOptions now, parse_container(call.identity()));
+  TRY(set_clock(call.identity().host_time_ns()));
+  TRY(add_entropy(call.identity().entropy()));
+  options_.hostname = std::move(now.hostname);
+  options_.hosts = std::move(now.hosts);
+  options_.resolv_conf = std::move(now.resolv_conf);
+  return take_identity(main_->pid(), options_, call.another_box());
+}
+
 Result<void> Agent::tell_processes(const Caller& caller) {
   proto::Reply reply;
   TRY_ASSIGN(*reply.mutable_processes(), list_processes());
@@ -470,6 +502,7 @@ void Agent::keep_ended(const SessionPtr& session) {
 
 void Agent::shut_down() {
   ending_ = Ending::kAtOnce;
+  if (auto thawed = freezer_.thaw(); !thawed) say(thawed.error().message());
   if (running_.empty()) return;
   if (auto killed = kill_container_cgroup(); !killed) say(killed.error().message());
   loop_.after(kKillDeadline, [this] { deadline_passed_ = true; });

@@ -9,6 +9,8 @@
 //    container that hangs its own execs hangs nothing else.
 //  - A command that has run out of time gets SIGTERM and kGraceAfterTimeout later SIGKILL, with all of its cgroup: what has left
 //    its process group or session is reached, too. The limit is kept here, so it holds when the client is gone.
+//  - A checkpoint is taken with the container's processes frozen. What comes of it finds this agent in the same state, and its first
+//    call there is Adopt instead of Configure.
 //  - The end. Main's death kills the container: the kernel kills its pid namespace, and each session ends through the same
 //  SIGCHLD.
 //    Then the agent waits until every stream has been read to its end or closed by the host (all_sent() plus a short grace for a
@@ -25,6 +27,7 @@
 #include "agent.pb.h"
 #include "agent/call_server.h"
 #include "agent/event_loop.h"
+#include "agent/freezer.h"
 #include "agent/launch.h"
 #include "agent/options.h"
 #include "agent/session.h"
@@ -57,6 +60,8 @@ class Agent {
   Result<void> attach(const Caller& caller, const proto::Attach& call);
   Result<void> signal(const proto::Signal& call);
   Result<void> resize(const proto::Resize& call);
+  Result<void> freeze(const Caller& caller, const proto::Freeze& call);
+  Result<void> adopt(const proto::Adopt& call);
   Result<void> tell_processes(const Caller& caller);
   Result<void> tell_usage(const Caller& caller);
   void shut_down();
@@ -92,6 +97,7 @@ class Agent {
   };
   std::optional<Built> built_;
   UniqueFd go_;
+  Freezer freezer_;
   pid_t volume_pump_ = 0;  // while it runs
   bool disk_mounted_ = false;
   std::uint64_t oom_kills_ = 0;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -110,6 +111,16 @@ Result<void> enter_container_cgroup() {
 }
 
 Result<void> kill_container_cgroup() { return write_control(kContainer + "/cgroup.kill", "1"); }
+
+Result<void> freeze_container(bool frozen) { return write_control(kContainer + "/cgroup.freeze", frozen ? "1" : "0"); }
+
+Result<UniqueFd> open_container_events() { return sys::open(kContainer + "/cgroup.events", O_RDONLY); }
+
+bool container_is_frozen(int events) {
+  std::array<char, 256> text;
+  const ssize_t count = ::pread(events, text.data(), text.size(), 0);
+  return count > 0 && value_of({text.data(), static_cast<std::size_t>(count)}, "frozen ") == 1;
+}
 
 std::uint64_t oom_kills() { return value_of(read_control("memory.events"), "oom_kill "); }
 

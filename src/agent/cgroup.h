@@ -46,6 +46,12 @@ Result<void> enter_container_cgroup();
 /// SIGKILL to every process of the container, also those it has put into cgroups of their own.
 Result<void> kill_container_cgroup();
 
+/// Every process of the container stops where it is, or goes on. It takes a moment: container_is_frozen() of open_container_events(),
+/// which reports EPOLLPRI at each change.
+Result<void> freeze_container(bool frozen);
+Result<UniqueFd> open_container_events();
+bool container_is_frozen(int events);
+
 /// How many processes of the container the kernel has killed for memory so far.
 std::uint64_t oom_kills();
 

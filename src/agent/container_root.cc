@@ -17,6 +17,7 @@
 #include <string_view>
 
 #include "agent/boot.h"
+#include "agent/identity.h"
 #include "agent/in_root.h"
 #include "agent/mount_api.h"
 #include "agent/user.h"
@@ -149,6 +150,13 @@ Result<void> complete_dev(int root, std::uint64_t shm_bytes, int console) {
   return {};
 }
 
+// See identity.h. On the file system that nobody else of the image or the user mounts over.
+Result<void> begin_generation(int root) {
+  TRY_ASSIGN(const UniqueFd dev, open_in_root(root, "/dev", O_PATH | O_DIRECTORY));
+  TRY_ASSIGN(const UniqueFd file, sys::openat(dev.get(), kGenerationName, O_WRONLY | O_CREAT | O_EXCL, 0444));
+  return sys::write_all(file.get(), sys::random_hex(16) + "\n");
+}
+
 Result<void> mount_proc_and_sys(int root, bool privileged) {
   TRY_ASSIGN(UniqueFd made_proc, new_mount("proc", {}, kInert));
   TRY_ASSIGN(const UniqueFd proc, mount_in_root(root, "/proc", std::move(made_proc)));
@@ -253,6 +261,7 @@ Result<void> enter_container_root(const ContainerOptions& options, const Command
   TRY_ASSIGN(const UniqueFd root, sys::open(kRootMount, O_PATH | O_DIRECTORY));
   TRY(complete_dev(root.get(), options.shm_bytes, console));
   TRY(write_etc_files(options));
+  TRY(begin_generation(root.get()));
   for (const std::string& path : options.directories) TRY(ensure_in_root(root.get(), path, EntryKind::kDirectory));
   TRY(mount_asked_for(root.get(), options, command));
   if (options.read_only) TRY(protect_root(root.get(), command.working_dir));

@@ -147,6 +147,8 @@ std::string status_text(const BoxInfo& box, Time now) {
       const std::string age = human_age(box.finished_at, now);
       return with_reason(fmt::format("Exited ({}){}{}", *box.exit_code, age.empty() ? "" : " ", age));
     }
+    case BoxStatus::kSuspended:
+      return with_reason("Suspended");
     case BoxStatus::kFailed:
       return with_reason("Failed");
     case BoxStatus::kUnresponsive:

@@ -42,6 +42,8 @@ constexpr std::array kVerbs = {
     Verb{"kill", verb_kill, "Send a signal to boxes"},
     Verb{"pause", verb_pause, "Let boxes stand still"},
     Verb{"unpause", verb_unpause, "Let paused boxes go on"},
+    Verb{"snapshot", verb_snapshot, "Keep what a box is at one moment, and go back to it"},
+    Verb{"fork", verb_fork, "Make new boxes that go on from a running one"},
     Verb{"rename", verb_rename, "Give a box another name"},
     Verb{"top", verb_top, "Print the processes of a box"},
     Verb{"stats", verb_stats, "Print what boxes use, every second"},

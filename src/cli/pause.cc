@@ -4,24 +4,29 @@
 namespace boxlite::cli {
 namespace {
 
-Result<int> for_boxes(Invocation& invocation, const std::string& verb, const std::string& summary,
+Result<int> for_boxes(Invocation& invocation, const FlagSet& flags, const std::vector<std::string>& boxes,
                       Result<void> (Box::*action)()) {
-  FlagSet flags(invocation, verb, "BOX [BOX...]", summary);
-  TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kAnywhere));
-  if (!operands) return 0;
-  TRY(require_boxes(flags, *operands));
+  TRY(require_boxes(flags, boxes));
   TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
-  return for_all_boxes(runtime, *operands, [action](Box& box) { return (box.*action)(); });
+  return for_all_boxes(runtime, boxes, [action](Box& box) { return (box.*action)(); });
 }
 
 }  // namespace
 
 Result<int> verb_pause(Invocation& invocation) {
-  return for_boxes(invocation, "pause", "Let boxes stand still: they use no CPU, and keep their memory", &Box::pause);
+  FlagSet flags(invocation, "pause", "[OPTIONS] BOX [BOX...]", "Let boxes stand still: they use no CPU, and keep their memory");
+  bool to_disk = false;
+  flags.flag("--to-disk", to_disk, "Write the memory to the disk and end the machine; boxlite start goes on where it stood");
+  TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kAnywhere));
+  if (!operands) return 0;
+  return for_boxes(invocation, flags, *operands, to_disk ? &Box::pause_to_disk : &Box::pause);
 }
 
 Result<int> verb_unpause(Invocation& invocation) {
-  return for_boxes(invocation, "unpause", "Let paused boxes go on", &Box::unpause);
+  FlagSet flags(invocation, "unpause", "BOX [BOX...]", "Let paused boxes go on");
+  TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kAnywhere));
+  if (!operands) return 0;
+  return for_boxes(invocation, flags, *operands, &Box::unpause);
 }
 
 }  // namespace boxlite::cli

@@ -4,6 +4,7 @@
 #include "runtime/box_error.h"
 #include "runtime/box_impl.h"
 #include "runtime/copy.h"
+#include "runtime/fork.h"
 #include "runtime/host_usage.h"
 #include "runtime/lease.h"
 #include "runtime/observe.h"
@@ -12,6 +13,7 @@
 #include "runtime/removal.h"
 #include "runtime/session_client.h"
 #include "runtime/silence.h"
+#include "runtime/snapshot.h"
 #include "runtime/start.h"
 #include "runtime/stop.h"
 
@@ -103,6 +105,39 @@ Result<void> Box::pause() {
 Result<void> Box::unpause() {
   TRY_ASSIGN(const BoxRow row, impl_->row());
   return unpause_box(*impl_->context, row);
+}
+
+Result<void> Box::pause_to_disk() {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return suspend_box(*impl_->context, row);
+}
+
+Result<void> Box::create_snapshot(const std::string& name, bool memory) {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return boxlite::create_snapshot(*impl_->context, row, name, memory);
+}
+
+Result<std::vector<SnapshotInfo>> Box::snapshots() const {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return list_snapshots(*impl_->context, row);
+}
+
+Result<void> Box::remove_snapshot(const std::string& name) {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return boxlite::remove_snapshot(*impl_->context, row, name);
+}
+
+Result<void> Box::restore_snapshot(const std::string& name) {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return boxlite::restore_snapshot(*impl_->context, row, name);
+}
+
+Result<std::vector<Box>> Box::fork(const ForkOptions& options) {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  TRY_ASSIGN(const std::vector<BoxRow> rows, fork_box(*impl_->context, row, options));
+  std::vector<Box> boxes;
+  for (const BoxRow& child : rows) boxes.emplace_back(std::make_shared<Impl>(Impl{impl_->context, child.id, child.name}));
+  return boxes;
 }
 
 Result<int> Box::wait() {

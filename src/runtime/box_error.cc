@@ -49,6 +49,8 @@ Error explain_failure(const Context& context, const BoxRow& row, const Error& er
     case BoxStatus::kStopped:
     case BoxStatus::kFailed:
       return invalid(fmt::format("box {} is not running; start it: boxlite start {}", row.name, row.name));
+    case BoxStatus::kSuspended:
+      return invalid(fmt::format("box {} is paused to disk; start it: boxlite start {}", row.name, row.name));
     case BoxStatus::kStopping:
       return ending(row);
     case BoxStatus::kStarting:

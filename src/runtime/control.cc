@@ -82,6 +82,12 @@ Result<UniqueFd> open_agent_stream(const std::string& box_directory) {
   return socket;
 }
 
+Result<UniqueFd> open_checkpoint(const std::string& box_directory) {
+  TRY_ASSIGN(UniqueFd socket, connect_shim(box_directory));
+  TRY(send_all(socket.get(), "checkpoint 1\n", Clock::now() + kConnectTimeout));
+  return socket;
+}
+
 Result<Json> control_call(const std::string& box_directory, const Json& call, std::chrono::milliseconds timeout) {
   const auto deadline = Clock::now() + timeout;
   TRY_ASSIGN(const UniqueFd socket, connect_shim(box_directory));

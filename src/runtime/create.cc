@@ -24,14 +24,6 @@
 namespace boxlite {
 namespace {
 
-Result<std::pair<std::string, OpLock>> reserve_id(const HomePaths& paths) {
-  for (;;) {
-    std::string id = sys::random_hex(6);
-    TRY_ASSIGN(std::optional<OpLock> lock, OpLock::try_acquire(paths, id));
-    if (lock) return std::pair(std::move(id), std::move(*lock));
-  }
-}
-
 // The base of a large image is larger than the default; its overlay may not be smaller.
 Result<void> make_disk(const HomePaths& paths, const std::string& path, const BoxOptions& options, const ImageInfo& image) {
   TRY_ASSIGN(const struct stat base, sys::stat(paths.base(image.id)));
@@ -52,18 +44,6 @@ Result<void> make_directory(const HomePaths& paths, const std::string& id, const
   return sync_directory(paths.boxes());
 }
 
-// A made-up name may be taken by now; then another one is made up.
-Result<void> insert_row(const HomePaths& paths, Database& database, BoxRow& row, const std::vector<VolumeRow>& volumes,
-                        bool name_is_made_up) {
-  for (int attempt = 0;; ++attempt) {
-    auto inserted =
-        database.insert_box(row, volumes, [&paths](const std::string& name) { return make_volume_files(paths, name); });
-    if (inserted || !name_is_made_up || inserted.error().code() != ErrorCode::kAlreadyExists) return inserted;
-    row.name = random_box_name();
-    if (attempt >= 5) row.name += "_" + sys::random_hex(2);  // a crowded home
-  }
-}
-
 // A volume comes into being with the first box that has it.
 std::vector<VolumeRow> new_volumes(const std::vector<Mount>& mounts, const std::string& now) {
   std::vector<VolumeRow> rows;
@@ -75,6 +55,25 @@ std::vector<VolumeRow> new_volumes(const std::vector<Mount>& mounts, const std::
 }
 
 }  // namespace
+
+Result<std::pair<std::string, OpLock>> reserve_id(const HomePaths& paths) {
+  for (;;) {
+    std::string id = sys::random_hex(6);
+    TRY_ASSIGN(std::optional<OpLock> lock, OpLock::try_acquire(paths, id));
+    if (lock) return std::pair(std::move(id), std::move(*lock));
+  }
+}
+
+Result<void> insert_row(const HomePaths& paths, Database& database, BoxRow& row, const std::vector<VolumeRow>& volumes,
+                        bool name_is_made_up) {
+  for (int attempt = 0;; ++attempt) {
+    auto inserted =
+        database.insert_box(row, volumes, [&paths](const std::string& name) { return make_volume_files(paths, name); });
+    if (inserted || !name_is_made_up || inserted.error().code() != ErrorCode::kAlreadyExists) return inserted;
+    row.name = random_box_name();
+    if (attempt >= 5) row.name += "_" + sys::random_hex(2);  // a crowded home
+  }
+}
 
 Result<BoxRow> create_box(Context& context, const BoxOptions& options, const PullOptions& pull) {
   const HomePaths& paths = context.paths;

@@ -7,6 +7,7 @@
 #include "base/process.h"
 #include "base/sys.h"
 #include "runtime/box_config.h"
+#include "runtime/checkpoint.h"
 #include "runtime/exit_record.h"
 #include "runtime/last_words.h"
 #include "runtime/ping.h"
@@ -28,6 +29,7 @@ Result<Observation> look(const HomePaths& paths, BoxRow row, const std::string& 
   TRY_ASSIGN(seen.op_lock_held, OfdLock::held(paths.op_lock(id)));
   TRY_ASSIGN(seen.lease, probe_lease(paths, id));
   if (seen.lease.held) seen.state = read_state(paths.state(id));
+  if (!seen.lease.held) seen.checkpoint = has_checkpoint(paths.box(id));
   if (seen.row.generation > 0) seen.exit = read_exit_record(paths.exit_record(id));
   return seen;
 }
@@ -39,6 +41,7 @@ Result<std::optional<Observation>> look_at_rest(const HomePaths& paths, BoxRow& 
   Observation seen;
   TRY_ASSIGN(seen.lease.held, OfdLock::held(paths.lease(row.id)));
   if (seen.lease.held) return std::nullopt;
+  seen.checkpoint = has_checkpoint(paths.box(row.id));
   if (row.generation > 0) seen.exit = read_exit_record(paths.exit_record(row.id));
   seen.boot_id = boot;
   seen.row = std::move(row);

@@ -52,12 +52,14 @@ Json vm_to_json(const vmm::VmConfig& vm) {
                {"kernel", bytes_to_text(vm.kernel)},
                {"initramfs", bytes_to_text(vm.initramfs)},
                {"base_image", bytes_to_text(vm.base_image)},
+               {"layers", byte_list_to_json(vm.layers)},
                {"overlay", bytes_to_text(vm.overlay)},
                {"tsc_khz", vm.tsc_khz}};
   if (vm.uid) json["uid"] = *vm.uid;
   if (vm.memory_file) {
     json["memory_file"] = {{"path", bytes_to_text(vm.memory_file->path)}, {"shared", vm.memory_file->shared}};
     json["device_state"] = bytes_to_text(vm.device_state);
+    json["stand_still"] = vm.stand_still;
   }
   return json;
 }
@@ -78,6 +80,7 @@ Result<vmm::VmConfig> vm_from_json(const Json& json) {
   TRY_ASSIGN(vm.kernel, get_bytes(json, "kernel", what));
   TRY_ASSIGN(vm.initramfs, get_bytes(json, "initramfs", what));
   TRY_ASSIGN(vm.base_image, get_bytes(json, "base_image", what));
+  TRY_ASSIGN(vm.layers, byte_list_from_json(json, "layers", what));
   TRY_ASSIGN(vm.overlay, get_bytes(json, "overlay", what));
   TRY_ASSIGN(vm.tsc_khz, json_get<std::uint64_t>(json, "tsc_khz", what));
   if (json.contains("memory_file")) {
@@ -85,6 +88,7 @@ Result<vmm::VmConfig> vm_from_json(const Json& json) {
     TRY_ASSIGN(memory.path, get_bytes(json.at("memory_file"), "path", what));
     TRY_ASSIGN(memory.shared, json_get<bool>(json.at("memory_file"), "shared", what));
     TRY_ASSIGN(vm.device_state, get_bytes(json, "device_state", what));
+    TRY_ASSIGN(vm.stand_still, json_get<bool>(json, "stand_still", what));
   }
   if (json.contains("uid")) {
     TRY_ASSIGN(vm.uid, json_get<std::uint32_t>(json, "uid", what));
@@ -200,7 +204,8 @@ Result<StateRecord> state_record_from_json(const Json& json) {
 Json to_json(const ExitRecord& record) {
   return {{"version", kRecordVersion}, {"generation", record.generation},  {"failed", record.failed},
           {"code", record.code},       {"signal", record.signal},          {"oom_killed", record.oom_killed},
-          {"reason", record.reason},   {"finished_at", record.finished_at}};
+          {"reason", record.reason},   {"finished_at", record.finished_at},
+          {"suspended", record.suspended}};
 }
 
 Result<ExitRecord> exit_record_from_json(const Json& json) {
@@ -215,11 +220,12 @@ Result<ExitRecord> exit_record_from_json(const Json& json) {
   TRY_ASSIGN(record.oom_killed, json_get<bool>(json, "oom_killed", what));
   TRY_ASSIGN(record.reason, json_get<std::string>(json, "reason", what));
   TRY_ASSIGN(record.finished_at, json_get<std::string>(json, "finished_at", what));
+  TRY_ASSIGN(record.suspended, json_get_or<bool>(json, "suspended", what, false));
   return record;
 }
 
 Json to_json(const ShimConfig& config) {
-  return {{"version", kRecordVersion},
+  Json json = {{"version", kRecordVersion},
           {"home", bytes_to_text(config.home)},
           {"box_id", config.box_id},
           {"generation", config.generation},
@@ -235,6 +241,12 @@ Json to_json(const ShimConfig& config) {
           {"programs", programs_to_json(config.programs)},
           {"net_program", bytes_to_text(config.net_program)},
           {"listeners", listeners_to_json(config.listeners)}};
+  if (config.resume) {
+    json["resume"] = {{"stdout", config.resume->stdout_offset},
+                      {"stderr", config.resume->stderr_offset},
+                      {"another_box", config.resume->another_box}};
+  }
+  return json;
 }
 
 Result<ShimConfig> shim_config_from_json(const Json& json) {
@@ -261,6 +273,13 @@ Result<ShimConfig> shim_config_from_json(const Json& json) {
   TRY_ASSIGN(config.net_program, get_bytes(json, "net_program", what));
   TRY_ASSIGN(const Json listeners, json_get<Json>(json, "listeners", what));
   TRY_ASSIGN(config.listeners, listeners_from_json(listeners));
+  if (json.contains("resume")) {
+    const Json& resume = json.at("resume");
+    config.resume.emplace();
+    TRY_ASSIGN(config.resume->stdout_offset, json_get<std::uint64_t>(resume, "stdout", what));
+    TRY_ASSIGN(config.resume->stderr_offset, json_get<std::uint64_t>(resume, "stderr", what));
+    TRY_ASSIGN(config.resume->another_box, json_get<bool>(resume, "another_box", what));
+  }
   return config;
 }
 

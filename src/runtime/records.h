@@ -7,6 +7,9 @@
 //   boxes/<id>/state.json   StateRecord, replaced by rename while the lease is held
 //   boxes/<id>/exit.json    ExitRecord, written (rename, fsync) before the lease is released
 //   boxes/<id>/secrets      the box's environment, 0600: never in the database
+//   boxes/<id>/checkpoint.json, memory, device-state   what the next start goes on from (checkpoint.h)
+//   boxes/<id>/layer-<n>.qcow2   disks below disk.qcow2 that are written no more
+//   boxes/<id>/snapshots/<name>/
 //   boxes/<id>/disk.qcow2, portal.sock, console.log, output.log, shim.log
 #pragma once
 
@@ -55,11 +58,19 @@ struct ExitRecord {
   bool oom_killed = false;
   std::string reason;  // one line
   std::string finished_at;
+  bool suspended = false;  // paused to disk: its command has not ended
 };
 
 struct ListenerRecord {
   int fd = -1;
   PublishedPort port;
+};
+
+/// Of a box that goes on from a checkpoint of a running machine.
+struct ResumeRecord {
+  std::uint64_t stdout_offset = 0;  // of the main command's output, from here on it has not been read
+  std::uint64_t stderr_offset = 0;
+  bool another_box = false;  // than the one that the checkpoint is of
 };
 
 /// Everything a shim needs, sent to it over its stdin socket as one JSON object and never written anywhere.
@@ -79,6 +90,7 @@ struct ShimConfig {
   vmm::VmPrograms programs;
   std::string net_program;                // boxlite-net
   std::vector<ListenerRecord> listeners;  // descriptors that the shim inherits
+  std::optional<ResumeRecord> resume = {};  // then vm.device_state is the box's own checkpoint's
 };
 
 /// Everything boxlite-template needs, sent to it over its stdin as one JSON object.

@@ -39,6 +39,8 @@
 #include "runtime/box_cgroup.h"
 #include "runtime/box_config.h"
 #include "runtime/box_error.h"
+#include "runtime/capture.h"
+#include "runtime/checkpoint.h"
 #include "runtime/exit_record.h"
 #include "runtime/host.h"
 #include "runtime/host_room.h"
@@ -53,6 +55,7 @@
 #include "runtime/removal.h"
 #include "runtime/session_client.h"
 #include "runtime/shim_kill.h"
+#include "runtime/snapshot.h"
 #include "runtime/templates.h"
 #include "vmm/host_clock.h"
 
@@ -182,7 +185,9 @@ std::optional<Template> template_for(const Context& context, const Host& host, c
   wish.nic = config->options.network != "none";
   wish.disk_bytes = std::max(config->options.disk_bytes, static_cast<std::uint64_t>(base->st_size));
   wish.privileged = config->options.privileged;
-  if ((*row)->generation == 0) {
+  const std::string directory = context.paths.box(id);
+  if (has_checkpoint(directory)) return std::nullopt;
+  if ((*row)->generation == 0 && layers_in(directory).empty()) {
     wish.image_id = (*row)->image_id;
     wish.commands = likely_commands(context, **row);
   }
@@ -205,6 +210,7 @@ Result<ShimConfig> shim_config(const Context& context, const Host& host, const B
   config.cgroup_place = host.cgroup_place;
   if (config.box.options.security == "strict") TRY(require_all(host.isolation));
   TRY(check_room(config.home, config.vm.memory_mib));
+  config.vm.layers = layers_in(context.paths.box(row.id));
   config.programs = host.programs.vm;
   config.net_program = host.programs.net;
   if (::access(config.vm.base_image.c_str(), R_OK) < 0) {
@@ -212,6 +218,35 @@ Result<ShimConfig> shim_config(const Context& context, const Host& host, const B
                       row.image_reference);
   }
   return config;
+}
+
+// What a box's own checkpoint adds to that; nothing where there is none.
+Result<void> add_checkpoint(const Context& context, const Host& host, const BoxRow& row, ShimConfig& config) {
+  const std::string directory = context.paths.box(row.id);
+  TRY_ASSIGN(const std::optional<CheckpointRecord> record, read_checkpoint(directory));
+  if (!record) return {};
+  TRY_ASSIGN(const Json here, describe_machine({.qemu = host.programs.vm.qemu,
+                                                .accelerator = to_string(host.accelerator),
+                                                .cpus = config.vm.cpus,
+                                                .memory_mib = config.vm.memory_mib,
+                                                .nic = config.box.options.network != "none",
+                                                .tsc_khz = host.tsc_khz}));
+  TRY(check_machine(record->machine, here));
+  TRY(check_files(directory, *record));
+  config.vm.memory_file = vmm::MemoryFile{.path = directory + "/memory", .shared = false};
+  config.vm.device_state = directory + "/device-state";
+  config.vm.stand_still = true;
+  config.resume = ResumeRecord{.stdout_offset = record->stdout_offset,
+                               .stderr_offset = record->stderr_offset,
+                               .another_box = record->box_id != row.id};
+  return {};
+}
+
+// What the memory of a start before lay on, and what was left of a checkpoint that was being taken.
+Result<void> remove_old_memory(const std::string& directory) {
+  TRY(remove_capture_leftovers(directory));
+  TRY(sys::unlink(directory + "/device-state"));
+  return sys::unlink(directory + "/memory");
 }
 
 // Also where /proc tells this user nothing about a box's processes, which are not to be looked into.
@@ -286,7 +321,9 @@ class Start {
         row_(std::move(locked.row)),
         from_(std::move(from)) {
     // Of an image are those for a disk that nobody has written to.
-    if (from_ && !from_->disk.empty() && row_.generation != 0) from_.reset();
+    const std::string directory = context_.paths.box(row_.id);
+    if (from_ && !from_->disk.empty() && (row_.generation != 0 || !layers_in(directory).empty())) from_.reset();
+    if (has_checkpoint(directory)) from_.reset();
   }
 
   Result<std::optional<Execution>> run() {
@@ -302,7 +339,7 @@ class Start {
  private:
   Result<void> run_shim() {
     // Before the intent: what fails here leaves the box as it was.
-    auto config = shim_config(context_, host_, row_, options_);
+    auto config = configure();
     if (!config) {
       lock_.reset();
       return std::unexpected(std::move(config).error());
@@ -323,13 +360,16 @@ class Start {
       config->listeners.push_back({.fd = bound.fd.get(), .port = bound.port});
     }
     FAILPOINT("start.bound");
-    TRY_ASSIGN(row_, context_.database.begin_start(row_.id, {host_.boot, sys::utc_now(), from_.has_value()}, ::geteuid() == 0));
+    const bool restored = from_ || config->resume;
+    TRY_ASSIGN(row_, context_.database.begin_start(row_.id, {host_.boot, sys::utc_now(), restored}, ::geteuid() == 0));
     config->generation = row_.generation;
     config->vm.uid = row_.uid;
     FAILPOINT("start.intent");
     note(options_, "start is recorded");
     // Without the template's disk it boots with its own, which is whole.
     if (from_ && !from_->disk.empty() && !take_disk(*from_)) from_.reset();
+    // A checkpoint that is taken of this start needs what its memory lies on, also when nobody else does any more.
+    if (from_ && !link_memory(*from_)) from_.reset();
     if (from_) {
       config->vm.memory_file = vmm::MemoryFile{.path = from_->memory, .shared = false};
       config->vm.device_state = from_->device_state;
@@ -363,6 +403,28 @@ class Start {
     FAILPOINT("start.config");
     TRY(follow_reports(socket.get()));
     if (options_.ownership == Ownership::kOwnerBound) keep_owner_socket(std::move(socket));
+    return {};
+  }
+
+  Result<ShimConfig> configure() const {
+    const std::string directory = context_.paths.box(row_.id);
+    TRY(finish_restore(directory));
+    if (options_.discard_memory) TRY(sys::unlink(directory + "/checkpoint.json"));
+    TRY_ASSIGN(ShimConfig config, shim_config(context_, host_, row_, options_));
+    if (const auto added = add_checkpoint(context_, host_, row_, config); !added) {
+      return std::unexpected(added.error()
+                                 .context(fmt::format("box {} was paused to disk and cannot go on here", row_.name))
+                                 .advice(fmt::format("without its memory it boots with its disk as it is: boxlite start "
+                                                     "--discard-memory {}",
+                                                     row_.name)));
+    }
+    if (!config.resume) TRY(remove_old_memory(directory));
+    return config;
+  }
+
+  Result<void> link_memory(const Template& from) const {
+    const std::string memory = context_.paths.box(row_.id) + "/memory";
+    if (::link(from.memory.c_str(), memory.c_str()) < 0) return fail_errno("link {} as {}", from.memory, memory);
     return {};
   }
 

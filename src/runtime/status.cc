@@ -63,6 +63,8 @@ std::string_view name(BoxStatus status) {
       return "stopping";
     case BoxStatus::kStopped:
       return "stopped";
+    case BoxStatus::kSuspended:
+      return "suspended";
     case BoxStatus::kFailed:
       return "failed";
     case BoxStatus::kUnresponsive:
@@ -78,6 +80,10 @@ DerivedStatus derive_status(const Observation& seen) {
     return {BoxStatus::kFailed, fmt::format("its removal was interrupted; `boxlite rm {}` finishes it", seen.row.name),
             std::nullopt};
   }
+  if (seen.checkpoint) {
+    const bool failed = exited(seen) && seen.exit->failed;
+    return {BoxStatus::kSuspended, failed ? "its last start has failed: " + seen.exit->reason : "", std::nullopt};
+  }
   if (seen.row.generation == 0) return {BoxStatus::kCreated, "", std::nullopt};
   if (exited(seen)) return after_exit(*seen.exit);
   if (rebooted(seen)) return {BoxStatus::kStopped, "the host was rebooted", std::nullopt};
@@ -92,7 +98,7 @@ DerivedStatus derive_status(const Observation& seen) {
 }
 
 bool rests_on_absence(const Observation& seen) {
-  return !seen.lease.held && seen.row.generation > 0 && !seen.row.remove_intent && !exited(seen) && !rebooted(seen);
+  return !seen.lease.held && !seen.checkpoint && seen.row.generation > 0 && !seen.row.remove_intent && !exited(seen) && !rebooted(seen);
 }
 
 }  // namespace boxlite

@@ -17,6 +17,7 @@
 #include "base/sys.h"
 #include "runtime/box_config.h"
 #include "runtime/box_error.h"
+#include "runtime/capture.h"
 #include "runtime/control.h"
 #include "runtime/exit_record.h"
 #include "runtime/lease.h"
@@ -142,7 +143,13 @@ Result<std::optional<ExitRecord>> watch_until_end(const ExitWatch& watch, int sh
   }
 }
 
+Error suspended_error(const std::string& name) {
+  return Error(ErrorCode::kInvalidState,
+               fmt::format("box {} is paused to disk, so its command has not ended; it goes on: boxlite start {}", name, name));
+}
+
 Result<int> exit_code_of(const BoxRow& row, const ExitRecord& record) {
+  if (record.suspended) return std::unexpected(suspended_error(row.name));
   if (record.failed)
     return fail(ErrorCode::kInternal, "box {} failed: {}; try again: boxlite start {}", row.name, record.reason, row.name);
   return record.code;
@@ -151,6 +158,7 @@ Result<int> exit_code_of(const BoxRow& row, const ExitRecord& record) {
 Result<int> exit_code_now(const BoxRow& row, const DerivedStatus& derived) {
   if (derived.exit_code) return *derived.exit_code;
   if (derived.status == BoxStatus::kCreated) return 0;
+  if (derived.status == BoxStatus::kSuspended) return std::unexpected(suspended_error(row.name));
   return fail(ErrorCode::kInternal, "box {} has no exit code: {}; try again: boxlite start {}", row.name, derived.reason,
               row.name);
 }
@@ -175,6 +183,14 @@ Result<void> stop_box(Context& context, const BoxRow& row, std::optional<std::ch
 Result<void> pause_box(const Context& context, const BoxRow& row) {
   TRY(refuse_silent(context, row));
   return ask_shim(context, row, "pause");
+}
+
+Result<void> suspend_box(Context& context, const BoxRow& row) {
+  TRY_ASSIGN(const std::optional<UniqueFd> shim, open_lease_holder(context.paths, row.id));
+  TRY_ASSIGN(Capture capture, Capture::take(context, row, {.memory = true}));
+  TRY(capture.end());
+  if (shim) TRY(wait_process_end(shim->get(), std::nullopt));
+  return {};
 }
 
 Result<void> unpause_box(const Context& context, const BoxRow& row) {

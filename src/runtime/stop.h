@@ -18,11 +18,12 @@ enum class AutoRemoval {
 /// As Box::stop().
 Result<void> stop_box(Context& context, const BoxRow& row, std::optional<std::chrono::seconds> grace, AutoRemoval removal);
 
-/// As Box::kill().
-/// As Box::pause() and Box::unpause().
+/// As Box::pause(), Box::pause_to_disk() and Box::unpause().
 Result<void> pause_box(const Context& context, const BoxRow& row);
+Result<void> suspend_box(Context& context, const BoxRow& row);
 Result<void> unpause_box(const Context& context, const BoxRow& row);
 
+/// As Box::kill().
 Result<void> signal_box(const Context& context, const BoxRow& row, int signal);
 
 /// As Box::wait().

@@ -134,7 +134,8 @@ class MainView final : public CallStream {
     }
     if (!output.has_chunk()) return fail(ErrorCode::kCorrupt, "the agent sent an empty piece of output");
     const proto::Chunk& chunk = output.chunk();
-    events_.on_output(chunk.stream() == proto::Chunk::STDERR ? OutputStream::kStderr : OutputStream::kStdout, chunk.data());
+    events_.on_output(chunk.stream() == proto::Chunk::STDERR ? OutputStream::kStderr : OutputStream::kStdout, chunk.offset(),
+                      chunk.data());
     return true;
   }
 
@@ -156,10 +157,12 @@ void call_agent(AgentLink& link, const proto::Call& call, OnReply on_reply) {
   CallStream::start(std::make_shared<OneCall>(link, std::move(on_reply)), call);
 }
 
-void view_main(AgentLink& link, ViewEvents events) {
+void view_main(AgentLink& link, std::uint64_t stdout_offset, std::uint64_t stderr_offset, ViewEvents events) {
   proto::Call call;
   call.mutable_attach()->set_session_id(kMainSession);
   call.mutable_attach()->set_no_stdin(true);
+  call.mutable_attach()->set_stdout_offset(stdout_offset);
+  call.mutable_attach()->set_stderr_offset(stderr_offset);
   CallStream::start(std::make_shared<MainView>(link, std::move(events)), call);
 }
 

@@ -23,12 +23,12 @@ void call_agent(AgentLink& link, const proto::Call& call, OnReply on_reply);
 
 struct ViewEvents {
   std::function<void(Result<void>)> on_attached;  // once, first
-  std::function<void(OutputStream, std::string_view)> on_output;
+  std::function<void(OutputStream, std::uint64_t offset, std::string_view)> on_output;
   std::function<void(const ExitInfo&)> on_exited;
   std::function<void(const Error&)> on_lost;  // the view ended before the exit was seen
 };
 
-/// Attaches to the main command's session from its beginning, without input.
-void view_main(AgentLink& link, ViewEvents events);
+/// Attaches to the main command's session from these offsets of its output, without input.
+void view_main(AgentLink& link, std::uint64_t stdout_offset, std::uint64_t stderr_offset, ViewEvents events);
 
 }  // namespace boxlite::shim

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/sys.h"
@@ -138,8 +139,9 @@ void AgentLink::later(std::function<void()> callback) {
 }
 
 void AgentLink::flush() {
-  while (!ended_ && !mux_.output().empty()) {
-    const ssize_t count = ::write(fd_, mux_.output().data(), mux_.output().size());
+  while (!ended_ && !mux_.output().empty() && allowed_ != 0U) {
+    const std::size_t size = std::min(mux_.output().size(), allowed_.value_or(mux_.output().size()));
+    const ssize_t count = ::write(fd_, mux_.output().data(), size);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) {
       if (errno != EAGAIN) return;  // the VM is gone: reading tells
@@ -151,6 +153,23 @@ void AgentLink::flush() {
       return;
     }
     mux_.drop_output(static_cast<std::size_t>(count));
+    if (allowed_) *allowed_ -= static_cast<std::size_t>(count);
+  }
+}
+
+void AgentLink::hold() { allowed_ = mux_.output().size(); }
+
+void AgentLink::release() {
+  allowed_.reset();
+  flush();
+}
+
+void AgentLink::receive_now() {
+  while (!ended_) {
+    const ssize_t count = ::read(fd_, buffer_.data(), buffer_.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return;  // nothing, or the end: the read that is always waiting tells
+    receive(std::span(buffer_).first(static_cast<std::size_t>(count)));
   }
 }
 

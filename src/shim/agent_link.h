@@ -54,6 +54,13 @@ class AgentLink {
   /// Ends it without on_gone(): the caller knows.
   void reset(portal::StreamId id);
 
+  /// What has been said so far still reaches the agent; nothing that is said later, until release(). Then its end of the pipe lies
+  /// between two frames.
+  void hold();
+  void release();
+  /// Hands on what has come and lies in the pipe.
+  void receive_now();
+
   /// Runs it in the loop's next turn, if this still exists then.
   void later(std::function<void()> callback);
 
@@ -86,6 +93,7 @@ class AgentLink {
   bool ready_ = false;
   bool ended_ = false;
   bool heard_ = false;
+  std::optional<std::size_t> allowed_;  // bytes that may be sent yet; held
   bool flush_scheduled_ = false;
   bool waiting_writable_ = false;
   std::shared_ptr<char> alive_ = std::make_shared<char>();

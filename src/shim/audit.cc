@@ -45,6 +45,8 @@ void Audit::called(const proto::Call& call, const PeerCredentials& client) {
   }
 }
 
+void Audit::captured(const PeerCredentials& client) { append("checkpoint", {{"pid", client.pid}, {"uid", client.uid}}); }
+
 void Audit::denied(std::string_view what) {
   if (denials_ == kMaxDenials) return;
   ++denials_;

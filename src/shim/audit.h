@@ -22,6 +22,8 @@ class Audit {
   void started(const ShimConfig& config);
   /// A client's call: those that lead into the box.
   void called(const proto::Call& call, const PeerCredentials& client);
+  /// A client takes a checkpoint: with it all that the box has in its memory.
+  void captured(const PeerCredentials& client);
   /// What the network process says that it has denied: its words are no better than the guest's.
   void denied(std::string_view what);
 

@@ -46,7 +46,8 @@ class ControlServer::Connection : public std::enable_shared_from_this<Connection
       if (newline == std::string::npos) return input_.size() > kMaxGreeting ? refuse("no greeting") : read_next();
       const std::string greeting = input_.substr(0, newline);
       input_.erase(0, newline + 1);
-      if (greeting == "agent 1") return become_bridge();
+      if (greeting == "agent 1") return hand_over(server_.handler_.on_agent);
+      if (greeting == "checkpoint 1" && server_.handler_.on_checkpoint) return hand_over(server_.handler_.on_checkpoint);
       if (greeting != "control 1") return refuse("it does not know what a newer boxlite asks; stop the box and start it again");
       is_control_ = true;
     }
@@ -66,12 +67,12 @@ class ControlServer::Connection : public std::enable_shared_from_this<Connection
     return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLHUP | POLLERR)) != 0;
   }
 
-  void become_bridge() {
+  void hand_over(const std::function<void(UniqueFd, std::string)>& taker) {
     const auto self = shared_from_this();
     watch_.reset();
     UniqueFd socket = std::move(socket_);
     close();
-    server_.handler_.on_agent(std::move(socket), std::move(input_));
+    taker(std::move(socket), std::move(input_));
   }
 
   void refuse(const char* why) {

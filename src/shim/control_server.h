@@ -27,6 +27,8 @@ class ControlServer {
     std::function<void(const Json& call, Answer answer)> on_call;
     /// A connection to the agent; `early` came along with the first line.
     std::function<void(UniqueFd client, std::string early)> on_agent;
+    /// One that asks for a checkpoint (capture.h).
+    std::function<void(UniqueFd client, std::string early)> on_checkpoint = {};
   };
 
   /// `listener`: non-blocking.

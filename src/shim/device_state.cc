@@ -1,6 +1,7 @@
 #include "shim/device_state.h"
 
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include <fmt/core.h>
@@ -8,40 +9,40 @@
 namespace boxlite::shim {
 namespace {
 
-constexpr const char* kName = "state";  // of the descriptor within QEMU
-
-Json capabilities(bool events) {
-  Json list = {{{"capability", "x-ignore-shared"}, {"state", true}}};
-  if (events) list.push_back({{"capability", "events"}, {"state", true}});
-  return {{"capabilities", list}};
-}
+// Of descriptors within QEMU; others than those of its command line.
+constexpr int kFdSet = 100;
 
 }  // namespace
 
 void save_device_state(QmpChannel& qmp, int fd, std::function<void(Result<void>)> on_saved) {
-  const auto end = [on_saved = std::make_shared<std::function<void(Result<void>)>>(std::move(on_saved))](Result<void> result) {
-    if (const auto callback = std::exchange(*on_saved, nullptr)) callback(std::move(result));
-  };
-  const auto check = [end](const Result<Json>& reply) {
-    if (!reply) end(std::unexpected(reply.error()));
-  };
-  qmp.on_migration([end](const std::string& status) {
-    if (status == "completed") end({});
-    if (status == "failed" || status == "cancelled")
-      end(fail(ErrorCode::kInternal, "QEMU could not save the state of the devices"));
-  });
-  // QEMU answers them in order; the first that fails is the one that is told.
-  qmp.execute("stop", Json::object(), check);
-  qmp.execute("migrate-set-capabilities", capabilities(true), check);
-  qmp.execute("getfd", {{"fdname", kName}}, check, fd);
-  qmp.execute("migrate", {{"uri", fmt::format("fd:{}", kName)}}, check);
+  // QEMU answers in order; when the first fails the second does too, and says less.
+  const auto failure = std::make_shared<std::optional<Error>>();
+  qmp.execute(
+      "add-fd", {{"fdset-id", kFdSet}},
+      [failure](const Result<Json>& reply) {
+        if (!reply) *failure = reply.error();
+      },
+      fd);
+  qmp.execute("xen-save-devices-state", {{"filename", fmt::format("/dev/fdset/{}", kFdSet)}, {"live", false}},
+              [failure, on_saved = std::move(on_saved)](const Result<Json>& reply) {
+                if (*failure) return on_saved(std::unexpected(**failure));
+                on_saved(reply ? Result<void>() : std::unexpected(reply.error()));
+              });
+  qmp.execute("remove-fd", {{"fdset-id", kFdSet}}, [](const Result<Json>&) {});
 }
 
-void load_device_state(QmpChannel& qmp, int number, std::function<void(const Error&)> on_failed) {
-  const auto check = [on_failed = std::move(on_failed)](const Result<Json>& reply) {
+void load_device_state(QmpChannel& qmp, int number, LoadEvents events) {
+  const auto check = [on_failed = events.on_failed](const Result<Json>& reply) {
     if (!reply) on_failed(reply.error());
   };
-  qmp.execute("migrate-set-capabilities", capabilities(false), check);
+  if (events.on_loaded) {
+    qmp.on_migration([events](const std::string& status) {
+      if (status == "completed") events.on_loaded();
+      if (status == "failed") events.on_failed(Error(ErrorCode::kInternal, "QEMU cannot load the state of the devices"));
+    });
+    const Json capability = {{"capability", "events"}, {"state", true}};
+    qmp.execute("migrate-set-capabilities", {{"capabilities", Json::array({capability})}}, check);
+  }
   qmp.execute("migrate-incoming", {{"uri", fmt::format("fd:{}", number)}}, check);
 }
 

@@ -33,6 +33,12 @@ void QmpChannel::on_event(const std::string& name, const Json& data) {
     }
   } else if (name == "MIGRATION") {
     if (on_migration_) on_migration_(json_get_or<std::string>(data, "status", name, "").value_or(""));
+  } else if (name == "BLOCK_JOB_COMPLETED" || name == "BLOCK_JOB_CANCELLED") {
+    const std::string id = json_get_or<std::string>(data, "device", name, "").value_or("");
+    if (const auto ended = on_job_end_.extract(id)) {
+      const std::string error = json_get_or<std::string>(data, "error", name, "").value_or("");
+      ended.mapped()(error.empty() && name == "BLOCK_JOB_COMPLETED" ? Result<void>() : fail(ErrorCode::kIo, "{}", error.empty() ? "it was cancelled" : error));
+    }
   } else if (name == "STOP" && out_of_space_) {
     retry_.start(kRetry, [this] {
       if (held_) return;
@@ -92,6 +98,14 @@ void QmpChannel::execute(std::string_view command, const Json& arguments, vmm::Q
   if (fd >= 0) attached_.reset(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
   client_.execute(command, arguments, std::move(on_reply));
   flush();
+}
+
+void QmpChannel::on_job_end(const std::string& id, std::function<void(Result<void>)> callback) {
+  if (callback) {
+    on_job_end_[id] = std::move(callback);
+  } else {
+    on_job_end_.erase(id);
+  }
 }
 
 void QmpChannel::hold(std::function<void(Result<void>)> on_held) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -28,6 +29,9 @@ class QmpChannel {
   /// Calls back for each MIGRATION event, which the capability "events" asks for, with its status.
   void on_migration(std::function<void(const std::string& status)> callback) { on_migration_ = std::move(callback); }
 
+  /// Calls back once, when the block job of this id has ended. None: nobody waits for it any more.
+  void on_job_end(const std::string& id, std::function<void(Result<void>)> callback);
+
   /// The VM stands still, or goes on. What was written before reaches it then; a full disk holds it up still.
   void hold(std::function<void(Result<void>)> on_held);
   void let_go();
@@ -49,6 +53,7 @@ class QmpChannel {
   Timer retry_;
   UniqueFd attached_;  // to the next bytes
   std::function<void(const std::string&)> on_migration_;
+  std::map<std::string, std::function<void(Result<void>)>> on_job_end_;
   bool held_ = false;
   bool out_of_space_ = false;
   bool told_io_error_ = false;

@@ -44,6 +44,9 @@ constexpr auto kFlushPatience = std::chrono::seconds(10);
 constexpr int kSigKill = 9;  // as the guest has them
 constexpr int kSigTerm = 15;
 constexpr int kMaxSignal = 64;
+constexpr std::string_view kCaptured = "a checkpoint of it is being taken; wait for its end";
+constexpr std::string_view kVolumesStay =
+    "it has volumes, whose files are the host's: its memory cannot be kept without them; stop it, or take a snapshot of its disk alone";
 constexpr std::chrono::milliseconds kMaxGrace = std::chrono::hours(24 * 365);
 
 proto::Call signal_call(int number) {
@@ -116,6 +119,7 @@ void Shim::on_control(const Json& call, const Answer& answer) {
   }
   if (*kind == "pause") return pause(answer);
   if (*kind == "unpause") {
+    if (capture_) return answer(error_answer(Error(ErrorCode::kInvalidState, std::string(kCaptured))));
     if (!qmp_ || !qmp_->held()) return answer(error_answer(Error(ErrorCode::kInvalidState, "it is not paused")));
     unpause();
     return answer({{"ok", true}});
@@ -147,6 +151,7 @@ void Shim::send_signal(int number, const Answer& answer) {
 void Shim::pause(const Answer& answer) {
   if (!main_started_ || exited_ || over() || stop_requested_)
     return answer(error_answer(Error(ErrorCode::kInvalidState, "its command does not run")));
+  if (capture_) return answer(error_answer(Error(ErrorCode::kInvalidState, std::string(kCaptured))));
   if (qmp_->held()) return answer(error_answer(Error(ErrorCode::kInvalidState, "it is paused already")));
   qmp_->hold([answer](const Result<void>& held) { answer(held ? Json({{"ok", true}}) : error_answer(held.error())); });
 }
@@ -172,6 +177,39 @@ void Shim::accept_client(UniqueFd client, std::string early) {
   if (bridge->begin(std::move(early))) bridges_.emplace(bridge.get(), bridge);
 }
 
+void Shim::accept_capture(UniqueFd client, std::string early) {
+  const auto peer = peer_credentials(client.get());
+  if (!peer) return;
+  const auto refusal = [this]() -> std::string_view {
+    if (!main_started_ || exited_ || over() || stop_requested_) return "its command does not run";
+    if (capture_) return "another checkpoint of it is being taken";
+    if (qmp_->held()) return "it is paused; unpause it first";
+    return "";
+  }();
+  if (!refusal.empty()) return Capture::refuse(client.get(), Error(ErrorCode::kInvalidState, std::string(refusal)));
+  audit_.captured(*peer);
+  const auto capture = std::make_shared<Capture>(loop_,
+                                       Capture::Box{.link = *link_,
+                                                    .qmp = *qmp_,
+                                                    .directory = paths_.box(id_),
+                                                    .disk_below = config_.vm.layers.empty() ? "base" : fmt::format("layer{}", config_.vm.layers.size() - 1),
+                                                    .output_read = [this] { return output_read_; },
+                                                    .no_memory_reason = config_.box.mounts.empty() ? "" : std::string(kVolumesStay)},
+                                       std::move(client),
+                                       Capture::Events{.on_suspended = [this] { suspend(); }, .on_over = [this] { capture_.reset(); }});
+  capture_ = capture;
+  capture->begin(std::move(early));
+}
+
+// What it was is on the disk: nothing of the VM may go on.
+void Shim::suspend() {
+  suspended_ = true;
+  log("paused to disk");
+  set_stopping();
+  qmp_->quit();
+  stop_sequence_.expect_end(StopSequence::kQuitPatience);
+}
+
 void Shim::set_guest_clock() {
   if (over()) return;
   proto::Call call;
@@ -181,7 +219,8 @@ void Shim::set_guest_clock() {
   });
 }
 
-void Shim::on_output(OutputStream stream, std::string_view data) {
+void Shim::on_output(OutputStream stream, std::uint64_t offset, std::string_view data) {
+  output_read_.at(stream == OutputStream::kStderr ? 1 : 0) = offset + data.size();
   // A full disk costs log lines, not the box.
   (void)output_log_->append(stream, data);
 }
@@ -205,7 +244,8 @@ void Shim::expect_power_off() {
 
 void Shim::request_stop(std::chrono::milliseconds grace, const std::string& reason) {
   if (vm_ended_) return flush_timer_.start(kFlushPatience, [this] { loop_.stop(); });  // clients have had their time
-  if (failure_) return;
+  if (failure_ || suspended_) return;
+  if (capture_) capture_->give_up(Error(ErrorCode::kUnavailable, "it is being stopped"));
   if (qmp_ && qmp_->held()) unpause();
   if (!stop_requested_) {
     stop_requested_ = true;
@@ -280,6 +320,7 @@ StopSequence::Actions Shim::stop_actions() {
 
 void Shim::on_vm_end() {
   vm_ended_ = true;
+  if (const auto capture = capture_) capture->vm_ended();
   boot_watch_.reset();
   stop_sequence_.finish();
   // Were only bwrap dead, this ends the rest.
@@ -345,7 +386,10 @@ ExitRecord Shim::outcome() const {
   record.finished_at = sys::utc_now();
   // Of a start that failed the agent reports 127 or so as the exit of what never ran.
   const bool exit_counts = exited_ && !(failure_ && (!main_started_ || failed_first_));
-  if (exit_counts) {
+  if (suspended_) {
+    record.suspended = true;
+    record.reason = "paused to disk";
+  } else if (exit_counts) {
     record.code = exited_->code;
     record.signal = exited_->signal;
     record.oom_killed = exited_->oom_killed;
@@ -378,14 +422,18 @@ Result<void> Shim::conclude() {
   const auto written = write_exit_record(paths_, id_, record);
   if (!written) log("{}", written.error().message());
   (void)sys::unlink(paths_.box(id_) + "/" + kPortalSocket);
+  // What this run's memory lay on is nobody's any more.
+  if (!suspended_ && !(config_.resume && !checkpoint_used_)) (void)sys::unlink(paths_.box(id_) + "/memory");
   // Then the starter begins again, without the template.
-  const bool of_template = !config_.vm.device_state.empty() && !answered_ && !stop_requested_;
+  const bool of_template = !config_.vm.device_state.empty() && !config_.resume && !answered_ && !stop_requested_;
+  // What the box is, is not on its disk alone.
+  const bool kept = suspended_ || (config_.resume && !checkpoint_used_);
   if (!main_started_) {
     starter_.report_failure(
         failure_ ? *failure_ : Error(stop_requested_ ? ErrorCode::kInvalidState : ErrorCode::kInternal, record.reason),
         of_template);
   }
-  if (config_.box.options.auto_remove && !(of_template && !starter_.gone())) {
+  if (!kept && config_.box.options.auto_remove && !(of_template && !starter_.gone())) {
     if (const auto left = lease_->leave(record); !left) log("{}", left.error().message());
     FAILPOINT("shim.left");
     if (!remover_) {  // its start did not come that far

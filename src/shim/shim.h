@@ -1,6 +1,7 @@
 // The process of one running box. Theory of operation: shim.cc.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -18,6 +19,7 @@
 #include "shim/audit.h"
 #include "shim/boot_watch.h"
 #include "shim/bridge.h"
+#include "shim/capture.h"
 #include "shim/clock_watch.h"
 #include "shim/control_server.h"
 #include "shim/event_loop.h"
@@ -47,6 +49,8 @@ class Shim {
   Result<void> begin();
   Result<void> launch_vm();
   void configure();
+  Result<void> use_up_checkpoint();
+  void adopt();
   void view_output();
   Result<void> prepared();
   void start_main();
@@ -58,8 +62,10 @@ class Shim {
   void pause(const Answer& answer);
   void unpause();
   void accept_client(UniqueFd client, std::string early);
+  void accept_capture(UniqueFd client, std::string early);
   void set_guest_clock();
-  void on_output(OutputStream stream, std::string_view data);
+  void on_output(OutputStream stream, std::uint64_t offset, std::string_view data);
+  void suspend();
 
   // The end.
   void on_exited(const ExitInfo& info);
@@ -85,7 +91,7 @@ class Shim {
     return std::chrono::seconds(config_.box.options.stop_seconds.value_or(kDefaultStopSeconds));
   }
   /// The end has begun and its reason is known or will be: what fails from now on fails because of it.
-  bool over() const { return vm_ended_ || portal_closed_ || failure_; }
+  bool over() const { return vm_ended_ || portal_closed_ || failure_ || suspended_; }
 
   ShimConfig config_;
   HomePaths paths_;
@@ -109,6 +115,7 @@ class Shim {
   std::optional<QmpChannel> qmp_;
   std::optional<AgentLink> link_;
   std::map<Bridge*, std::shared_ptr<Bridge>> bridges_;
+  std::shared_ptr<Capture> capture_;  // while a checkpoint is taken
   std::optional<ControlServer> server_;
   std::optional<BootWatch> boot_watch_;
   std::optional<OutputLogWriter> output_log_;
@@ -119,6 +126,9 @@ class Shim {
   StateRecord state_;
   bool answered_ = false;    // the agent has
   bool configured_ = false;  // the agent has mounted the disk: a stop must let it sync
+  std::array<std::uint64_t, 2> output_read_ = {};  // of the main command's, in its own offsets
+  bool checkpoint_used_ = false;                   // the one that this start goes on from
+  bool suspended_ = false;
   bool viewed_ = false;      // the main command's output is
   bool main_started_ = false;
   bool portal_closed_ = false;

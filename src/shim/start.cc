@@ -137,7 +137,8 @@ Result<void> Shim::begin() {
   server_.emplace(
       loop_, std::move(listener),
       ControlServer::Handler{[this](const Json& call, const Answer& answer) { on_control(call, answer); },
-                             [this](UniqueFd client, std::string early) { accept_client(std::move(client), std::move(early)); }});
+                             [this](UniqueFd client, std::string early) { accept_client(std::move(client), std::move(early)); },
+                             [this](UniqueFd client, std::string early) { accept_capture(std::move(client), std::move(early)); }});
   // Nothing that the box's processes say has been read yet.
   return confine(files_in_use(paths_, id_, config_.box.mounts, cgroup_ ? cgroup_->path() : ""));
 }
@@ -178,7 +179,9 @@ Result<void> Shim::launch_vm() {
   qmp_.emplace(loop_, vm_->qmp_fd());
   link_.emplace(loop_, vm_->portal_fd());
   if (vm_->device_state_fd() >= 0) {
-    load_device_state(*qmp_, vm_->device_state_fd(), [this](const Error& error) { fail_with(error.context("restore the VM")); });
+    LoadEvents events = {.on_failed = [this](const Error& error) { fail_with(error.context("restore the VM")); }};
+    if (config_.resume) events.on_loaded = [this] { fail_unless(use_up_checkpoint()); };
+    load_device_state(*qmp_, vm_->device_state_fd(), std::move(events));
   }
   starter_.note(config_.vm.device_state.empty() ? "VM begins to boot" : "VM begins to be restored");
   link_->begin([this] { configure(); },
@@ -192,10 +195,24 @@ Result<void> Shim::launch_vm() {
   return {};
 }
 
+// The disk is the memory's as long as nothing runs. From here on it is not.
+Result<void> Shim::use_up_checkpoint() {
+  FAILPOINT("resume.loaded");
+  const std::string directory = paths_.box(id_);
+  TRY(sys::unlink(directory + "/checkpoint.json"));
+  TRY(sys::unlink(directory + "/device-state"));
+  TRY(sync_directory(directory));
+  checkpoint_used_ = true;
+  FAILPOINT("resume.used");
+  qmp_->let_go();
+  return {};
+}
+
 void Shim::configure() {
   answered_ = true;
   starter_.note("agent answers");
   if (stop_requested_) return;
+  if (config_.resume) return adopt();
   auto call = configure_call(config_);
   if (!call) return fail_with(call.error().context("prepare the box"));
   volumes_->describe(*call->mutable_configure());
@@ -218,15 +235,38 @@ void Shim::configure() {
   ::malloc_trim(0);
 }
 
+// In place of configure(): the container is there, its processes are frozen.
+void Shim::adopt() {
+  auto identity = configure_call(config_);
+  if (!identity) return fail_with(identity.error().context("prepare the box"));
+  if (network_) Network::describe(*identity->mutable_configure());
+  config_.env = {};
+  proto::Call call;
+  *call.mutable_adopt()->mutable_identity() = identity->configure();
+  call.mutable_adopt()->set_another_box(config_.resume->another_box);
+  call_agent(*link_, call, [this](const Result<proto::Reply>& reply) {
+    if (over()) return;
+    if (!reply) return fail_with(reply.error().context("restore the box"));
+    configured_ = true;
+    starter_.note("box is told who it is");
+    if (stop_requested_) return stop_sequence_.shut_down();
+    if (viewed_) fail_unless(prepared());
+  });
+  output_read_ = {config_.resume->stdout_offset, config_.resume->stderr_offset};
+  view_output();
+}
+
 void Shim::view_output() {
-  view_main(*link_, {.on_attached =
+  view_main(*link_, output_read_[0], output_read_[1],
+            {.on_attached =
                          [this](Result<void> attached) {
                            if (over() || stop_requested_) return;
                            if (!attached) return fail_with(attached.error().context("attach to the main command"));
                            viewed_ = true;
                            if (configured_) fail_unless(prepared());
                          },
-                     .on_output = [this](OutputStream stream, std::string_view data) { on_output(stream, data); },
+                     .on_output = [this](OutputStream stream, std::uint64_t offset,
+                                         std::string_view data) { on_output(stream, offset, data); },
                      .on_exited = [this](const ExitInfo& info) { on_exited(info); },
                      .on_lost =
                          [this](const Error& error) {
@@ -248,7 +288,11 @@ Result<void> Shim::prepared() {
 void Shim::start_main() {
   if (over() || stop_requested_) return;
   proto::Call call;
-  call.mutable_start_main();
+  if (config_.resume) {
+    call.mutable_thaw();
+  } else {
+    call.mutable_start_main();
+  }
   call_agent(*link_, call, [this](Result<proto::Reply> reply) {
     if (over()) return;
     if (!reply) return fail_with(reply.error());

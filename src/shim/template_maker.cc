@@ -87,10 +87,15 @@ void TemplateMaker::prepare() {
 }
 
 void TemplateMaker::save() {
-  save_device_state(*qmp_, state_file_.get(), [this](const Result<void>& result) {
-    if (failure_) return;
-    if (!result) return fail_with(result.error());
-    saved();
+  const auto check = [this](const Result<void>& result) {
+    if (!result) fail_with(result.error());
+    return !failure_;
+  };
+  qmp_->hold([this, check](const Result<void>& held) {
+    if (!check(held)) return;
+    save_device_state(*qmp_, state_file_.get(), [this, check](const Result<void>& result) {
+      if (check(result)) saved();
+    });
   });
 }
 

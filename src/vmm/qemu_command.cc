@@ -7,6 +7,8 @@
 namespace boxlite::vmm {
 namespace {
 
+constexpr std::size_t kFirstLayerSet = 3;
+
 void add_disk(std::vector<std::string>& argv, const QemuDescriptors& fds) {
   // Each layer is its own node with driver and backing node spelled out: QEMU never looks into a file to guess what it is, and
   // what the qcow2 header says about a backing file is not used.
@@ -14,16 +16,25 @@ void add_disk(std::vector<std::string>& argv, const QemuDescriptors& fds) {
   argv.insert(argv.end(), {"-add-fd", fmt::format("fd={},set=2", fds.overlay)});
   argv.insert(argv.end(), {"-blockdev", "driver=file,node-name=base-file,filename=/dev/fdset/1,read-only=on"});
   argv.insert(argv.end(), {"-blockdev", "driver=raw,node-name=base,file=base-file,read-only=on"});
+  std::string below = "base";
+  for (std::size_t i = 0; i < fds.layers.size(); ++i) {
+    const std::size_t set = kFirstLayerSet + i;
+    argv.insert(argv.end(), {"-add-fd", fmt::format("fd={},set={}", fds.layers[i], set)});
+    argv.insert(argv.end(),
+                {"-blockdev", fmt::format("driver=file,node-name=layer{}-file,filename=/dev/fdset/{},read-only=on", i, set)});
+    argv.insert(argv.end(),
+                {"-blockdev", fmt::format("driver=qcow2,node-name=layer{},file=layer{}-file,backing={},read-only=on", i, i, below)});
+    below = fmt::format("layer{}", i);
+  }
   argv.insert(argv.end(), {"-blockdev", "driver=file,node-name=disk-file,filename=/dev/fdset/2,discard=unmap"});
-  argv.insert(argv.end(), {"-blockdev", "driver=qcow2,node-name=disk,file=disk-file,backing=base,discard=unmap"});
+  argv.insert(argv.end(),
+              {"-blockdev", fmt::format("driver=qcow2,node-name=disk,file=disk-file,backing={},discard=unmap", below)});
   argv.insert(argv.end(), {"-device", "virtio-blk-device,drive=disk"});
 }
 
 void add_memory_file(std::vector<std::string>& argv, const VmConfig& config) {
   argv.insert(argv.end(), {"-object", fmt::format("memory-backend-file,id=memory,mem-path={},size={}M,share={},dump=off",
                                                   kJailMemory, config.memory_mib, config.memory_file->shared ? "on" : "off")});
-  // Saved is a VM that stands still; restored, it is to run.
-  argv.insert(argv.end(), {"-global", "migration.store-global-state=off"});
 }
 
 }  // namespace
@@ -50,7 +61,7 @@ std::vector<std::string> qemu_command(const VmConfig& config, const std::string&
   // QEMU grows to 64 threads when the disk is slow, and ends where one cannot be made.
   argv.insert(argv.end(), {"-object", fmt::format("main-loop,id=main,thread-pool-max={}", kDiskThreads)});
   argv.insert(argv.end(),
-              {"-M", std::string("microvm,rtc=on,dump-guest-core=off") + (config.memory_file ? ",memory-backend=memory" : "")});
+              {"-M", std::string("microvm,rtc=on,dump-guest-core=off,suppress-vmdesc=on") + (config.memory_file ? ",memory-backend=memory" : "")});
   argv.insert(argv.end(), {"-accel", kvm ? "kvm" : fmt::format("tcg,tb-size={}", kTranslationCacheMib)});
   // A translated `rep movsb` is a loop over bytes: a kernel that is told of fast ones copies at a quarter of the speed (decision
   // 014).
@@ -61,7 +72,10 @@ std::vector<std::string> qemu_command(const VmConfig& config, const std::string&
     argv.insert(argv.end(), {"-kernel", kJailKernel, "-initrd", kJailInitramfs, "-append", kernel_command_line(config)});
   } else {
     argv.insert(argv.end(), {"-incoming", "defer"});
+    if (config.stand_still) argv.emplace_back("-S");
   }
+  // The state of the devices is all that is saved of a VM (shim/device_state.h). It stands still then; restored, it is to run.
+  argv.insert(argv.end(), {"-global", "migration.store-global-state=off", "-global", "migration.send-configuration=off"});
 
   argv.insert(argv.end(), {"-chardev", fmt::format("socket,id=qmp,fd={}", fds.qmp), "-mon", "chardev=qmp,mode=control"});
   argv.insert(argv.end(), {"-chardev", fmt::format("socket,id=console,fd={}", fds.console), "-serial", "chardev:console"});

@@ -18,7 +18,8 @@ struct QemuDescriptors {
   int console = -1;  // ttyS0
   int qmp = -1;
   int base_image = -1;  // read-only; -1: no disk
-  int overlay = -1;     // read-write
+  std::vector<int> layers = {};  // read-only
+  int overlay = -1;              // read-write
   int volumes = -1;     // virtio-serial port of the volumes; -1: none
   Nic nic = {};
 };

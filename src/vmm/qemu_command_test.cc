@@ -92,6 +92,18 @@ TEST(QemuCommandTest, DisksAreDescriptorsWithDriversAndBackingSpelledOut) {
   EXPECT_THAT(nodes, Not(Contains(HasSubstr("locking=off"))));
 }
 
+TEST(QemuCommandTest, FrozenLayersAreReadOnlyEachOnTheOneBelow) {
+  QemuDescriptors fds = kFds;
+  fds.layers = {20, 21};
+  const auto argv = qemu_command(tcg(), "q", fds);
+  EXPECT_THAT(values_of(argv, "-add-fd"), AllOf(Contains("fd=20,set=3"), Contains("fd=21,set=4")));
+  const auto nodes = values_of(argv, "-blockdev");
+  EXPECT_THAT(nodes, Contains("driver=file,node-name=layer0-file,filename=/dev/fdset/3,read-only=on"));
+  EXPECT_THAT(nodes, Contains("driver=qcow2,node-name=layer0,file=layer0-file,backing=base,read-only=on"));
+  EXPECT_THAT(nodes, Contains("driver=qcow2,node-name=layer1,file=layer1-file,backing=layer0,read-only=on"));
+  EXPECT_THAT(nodes, Contains("driver=qcow2,node-name=disk,file=disk-file,backing=layer1,discard=unmap"));
+}
+
 TEST(QemuCommandTest, AVmWithoutADiskHasNoBlockDevice) {
   QemuDescriptors fds = kFds;
   fds.base_image = fds.overlay = -1;
@@ -115,6 +127,9 @@ TEST(QemuCommandTest, AVmThatIsRestoredHasNoKernelAndWaitsToBeTold) {
   const auto argv = qemu_command(config, "q", kFds);
   EXPECT_THAT(argv, Not(Contains(AnyOf(std::string("-kernel"), std::string("-initrd"), std::string("-append")))));
   EXPECT_EQ(value_of(argv, "-incoming"), "defer");
+  EXPECT_THAT(argv, Not(Contains("-S")));
+  config.stand_still = true;
+  EXPECT_THAT(qemu_command(config, "q", kFds), Contains("-S"));
   EXPECT_THAT(values_of(argv, "-object"),
               Contains("memory-backend-file,id=memory,mem-path=/boxlite/memory,size=768M,share=off,dump=off"));
   EXPECT_THAT(value_of(argv, "-M"), HasSubstr("memory-backend=memory"));
@@ -130,7 +145,7 @@ TEST(QemuCommandTest, AVmThatBecomesATemplateIsTheSameMachineWithMemoryThatIsKep
   config.memory_file->shared = false;
   config.device_state = "/s";
   auto restored = qemu_command(config, "q", kFds);
-  for (const char* option : {"-M", "-accel", "-cpu", "-smp", "-m", "-device", "-serial"})
+  for (const char* option : {"-global", "-M", "-accel", "-cpu", "-smp", "-m", "-device", "-serial"})
     EXPECT_EQ(values_of(saved, option), values_of(restored, option)) << option;
 }
 

@@ -89,7 +89,12 @@ Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm
   if (!launcher) return fail_errno("pidfd_open of this process");
   UniqueFd base_image;
   UniqueFd overlay;
+  std::vector<UniqueFd> layers;
   if (!config.base_image.empty()) {
+    for (const std::string& path : config.layers) {
+      TRY_ASSIGN(UniqueFd layer, sys::open(path, O_RDONLY | O_NOFOLLOW));
+      layers.push_back(std::move(layer));
+    }
     TRY_ASSIGN(base_image, sys::open(config.base_image, O_RDONLY));
     TRY_ASSIGN(overlay, sys::open(config.overlay, O_RDWR));
   }
@@ -99,10 +104,13 @@ Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm
     TRY_ASSIGN(device_state, sys::open(config.device_state, O_RDONLY));
   }
 
+  std::vector<int> layer_numbers;
+  for (const UniqueFd& layer : layers) layer_numbers.push_back(layer.get());
   const QemuDescriptors fds = {.portal = portal.b.get(),
                                .console = console.b.get(),
                                .qmp = qmp.b.get(),
                                .base_image = base_image.get(),
+                               .layers = layer_numbers,
                                .overlay = overlay.get(),
                                .volumes = volumes.b.get(),
                                .nic = nic};
@@ -123,6 +131,7 @@ Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm
                        plan.launcher_fd, plan.lock_fd, plan.filter_fd, device_state.get()}) {
     if (fd >= 0) spec.inherit.push_back(fd);
   }
+  spec.inherit.insert(spec.inherit.end(), layer_numbers.begin(), layer_numbers.end());
   auto child = ChildProcess::spawn(spec);
   if (!child) return std::unexpected(child.error().context("start the VM"));
 

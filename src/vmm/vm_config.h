@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace boxlite::vmm {
 
@@ -40,12 +41,14 @@ struct VmConfig {
   std::string kernel;            // vmlinux (PVH); a path on the host
   std::string initramfs;         // cpio holding the agent as /init; a path on the host
   std::string base_image;        // raw ext4, never written; a path on the host. "" : no disk (the accelerator proof)
-  std::string overlay;           // qcow2 on top of base_image; a path on the host
+  std::vector<std::string> layers = {};  // qcow2, each on top of the one before and the first on base_image, never written; paths
+  std::string overlay;           // qcow2 on top of these; a path on the host
   std::uint64_t disk_bytes = 0;  // size of the disk that the guest sees
   std::optional<MemoryFile> memory_file;
   /// A path on the host: the VM goes on from this state of its devices, which belongs to memory_file (shim/device_state.h). "":
   /// it boots.
   std::string device_state;
+  bool stand_still = false;   // restored, it waits for QMP's cont
   std::uint64_t tsc_khz = 0;  // the host's, for TCG (host_clock.h); ignored under KVM
   /// Started by root: the VM's processes run as this uid and gid, which nothing else uses. nullopt: as the caller.
   std::optional<std::uint32_t> uid;

@@ -1,0 +1,71 @@
+#include "agent/freezer.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+
+#include <utility>
+
+#include "agent/boot.h"
+#include "agent/cgroup.h"
+#include "base/sys.h"
+
+namespace boxlite::agent {
+namespace {
+
+// A process in an uninterruptible call comes to rest when that ends.
+constexpr std::chrono::milliseconds kPatience{20'000};
+
+Result<UniqueFd> open_root() { return sys::open(kRootMount, O_RDONLY | O_DIRECTORY); }
+
+}  // namespace
+
+Result<void> Freezer::freeze_processes(std::function<void(Result<void>)> on_frozen) {
+  if (processes_) return fail(ErrorCode::kInvalidState, "the box's processes are frozen already");
+  TRY_ASSIGN(events_, open_container_events());
+  TRY(freeze_container(true));
+  processes_ = true;
+  on_frozen_ = std::move(on_frozen);
+  deadline_ = loop_.after(kPatience, [this] {
+    (void)thaw();
+    finish(fail(ErrorCode::kUnavailable, "a process of the box does not come to rest"));
+  });
+  TRY(loop_.watch(events_.get(), EPOLLPRI, [this](std::uint32_t) { look(); }));
+  return {};
+}
+
+void Freezer::look() {
+  if (container_is_frozen(events_.get())) finish({});
+}
+
+void Freezer::finish(Result<void> result) {
+  stop_waiting();
+  if (const auto callback = std::exchange(on_frozen_, nullptr)) callback(std::move(result));
+}
+
+void Freezer::stop_waiting() {
+  if (events_) loop_.forget(events_.get());
+  events_.reset();
+  if (deadline_) loop_.cancel(*std::exchange(deadline_, std::nullopt));
+}
+
+Result<void> Freezer::freeze_file_system() {
+  TRY_ASSIGN(const UniqueFd root, open_root());
+  if (::ioctl(root.get(), FIFREEZE, 0) < 0) return fail_errno("freeze the root file system");
+  file_system_ = true;
+  return {};
+}
+
+Result<void> Freezer::thaw() {
+  if (std::exchange(processes_, false)) {
+    stop_waiting();
+    TRY(freeze_container(false));
+  }
+  if (!file_system_) return {};
+  TRY_ASSIGN(const UniqueFd root, open_root());
+  if (::ioctl(root.get(), FITHAW, 0) < 0) return fail_errno("thaw the root file system");
+  file_system_ = false;
+  return {};
+}
+
+}  // namespace boxlite::agent

@@ -1,0 +1,244 @@
+// Theory of operation.
+//
+//   this command                                    shim (shim/capture.h)
+//   ────────────                                    ────
+//   capture.lock; empty files *.new in the box's directory; a copy of what the VM's memory lies on
+//   "checkpoint 1", what is wished            ───▶  brings the box to rest, saves the devices, begins to copy the disk
+//                                             ◀───  where QEMU has the guest's memory
+//   copies QEMU's private pages over the copy
+//   "go on"                                   ───▶  the box goes on
+//                                             ◀───  the disk is copied
+//   or: syncs all, "end"                      ───▶  renames *.new, the record last: the box is on the disk; ends its VM
+//
+// The shim is confined: it can read no other process's memory, and can make nothing of this command do it for it. QEMU is found by the
+// kernel's word for who listens at the socket, and as a process below that one, never by what the shim says.
+//
+// Whoever dies: this command, and the shim sees its end and lets the box go on, what it has left has the names *.new, and is removed by
+// the next who has the lock. The shim, and with it the VM: then there is a checkpoint if the record had been renamed, which is of the
+// moment in which the disk has stood still ever since.
+#include "runtime/capture.h"
+
+#include <fcntl.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+
+#include "base/defer.h"
+#include "base/failpoint.h"
+#include "base/file.h"
+#include "base/sys.h"
+#include "base/unix_socket.h"
+#include "disk/qcow2.h"
+#include "image/image_job.h"
+#include "runtime/box_config.h"
+#include "runtime/box_error.h"
+#include "runtime/control.h"
+#include "runtime/observe.h"
+#include "runtime/private_memory.h"
+#include "runtime/process_tree.h"
+#include "runtime/silence.h"
+#include "vmm/host_clock.h"
+
+namespace boxlite {
+namespace {
+
+using std::chrono::seconds;
+
+// The box has a minute to come to rest (shim/capture.cc), and QEMU to write out what it holds of the disk.
+constexpr seconds kRestPatience{180};
+// A disk on so many frozen ones is copied with all of them, so that chains end.
+constexpr std::size_t kMostLayers = 8;
+constexpr std::string_view kNew = ".new";
+
+Result<pid_t> find_qemu(int socket) {
+  TRY_ASSIGN(const PeerCredentials shim, peer_credentials(socket));
+  if (shim.pid <= 0) return fail(ErrorCode::kUnsupported, "its processes are in another PID namespace");
+  for (const pid_t pid : process_tree(shim.pid)) {
+    if (process_name(pid).starts_with("qemu-system")) return pid;
+  }
+  return fail(ErrorCode::kUnavailable, "its VM is not there");
+}
+
+Result<void> sync_file(const std::string& path) {
+  TRY_ASSIGN(const UniqueFd fd, sys::open(path, O_RDONLY | O_NOFOLLOW));
+  return sys::fsync(fd.get(), path);
+}
+
+Result<void> link_file(const std::string& from, const std::string& to) {
+  if (::link(from.c_str(), to.c_str()) < 0) return fail_errno("link {} as {}", from, to);
+  return {};
+}
+
+}  // namespace
+
+Result<std::optional<OfdLock>> try_lock_checkpoints(const std::string& box_directory) {
+  return OfdLock::try_acquire(box_directory + "/capture.lock");
+}
+
+Result<void> remove_capture_leftovers(const std::string& box_directory) {
+  for (const char* name : {"memory", "device-state", "layer", "checkpoint.json"})
+    TRY(sys::unlink(fmt::format("{}/{}{}", box_directory, name, kNew)));
+  return {};
+}
+
+Capture::Capture(OfdLock lock, std::string directory, Wish wish)
+    : lock_(std::move(lock)), directory_(std::move(directory)), wish_(wish) {}
+
+Capture::Capture(Capture&& other) noexcept
+    : lock_(std::move(other.lock_)),
+      directory_(std::exchange(other.directory_, {})),
+      wish_(other.wish_),
+      flat_(other.flat_),
+      memory_(std::move(other.memory_)),
+      socket_(std::move(other.socket_)),
+      lines_(std::exchange(other.lines_, std::nullopt)),
+      qemu_(other.qemu_),
+      record_(std::move(other.record_)) {}
+
+Capture::~Capture() {
+  if (directory_.empty()) return;  // moved from
+  socket_.reset();
+  (void)remove_capture_leftovers(directory_);
+}
+
+std::string Capture::file(std::string_view name) const { return fmt::format("{}/{}{}", directory_, name, kNew); }
+
+Result<Capture> Capture::take(const Context& context, const BoxRow& row, Wish wish) {
+  TRY(refuse_silent(context, row));
+  const std::string directory = context.paths.box(row.id);
+  auto lock = try_lock_checkpoints(directory);
+  if (!lock) return std::unexpected(explain_failure(context, row, lock.error()));
+  if (!*lock) return fail(ErrorCode::kInvalidState, "box {}: another checkpoint of it is being taken; wait for its end", row.name);
+  Capture capture(std::move(**lock), directory, wish);
+  const auto named = [&](Result<void> done) {
+    if (done) return done;
+    if (depends_on_state(done.error()) && done.error().code() != ErrorCode::kInvalidState)
+      return Result<void>(std::unexpected(explain_failure(context, row, done.error())));
+    return Result<void>(std::unexpected(std::move(done).error().context("box " + row.name)));
+  };
+  TRY(named(capture.prepare(row, context.paths)));
+  TRY(named(capture.ask(context, row)));
+  return capture;
+}
+
+Result<void> Capture::prepare(const BoxRow& row, const HomePaths& paths) {
+  TRY(remove_capture_leftovers(directory_));
+  TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
+  record_.box_id = row.id;
+  record_.created_at = sys::utc_now();
+  if (wish_.memory) {
+    record_.memory_bytes = config.options.memory_mib * kMiB;
+    TRY_ASSIGN(memory_, sys::open(file("memory"), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+    if (::ftruncate(memory_.get(), static_cast<off_t>(record_.memory_bytes)) < 0) return fail_errno("make {}", file("memory"));
+    const auto below = sys::open(directory_ + "/memory", O_RDONLY | O_NOFOLLOW);
+    if (!below && below.error().error_number() != ENOENT) return std::unexpected(below.error());
+    if (below) TRY(copy_sparse(below->get(), memory_.get(), record_.memory_bytes));
+    TRY(sys::open(file("device-state"), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+  }
+  if (wish_.disk) {
+    const std::vector<std::string> layers = layers_in(directory_);
+    flat_ = layers.size() >= kMostLayers;
+    TRY_ASSIGN(const struct stat base, sys::stat(paths.base(row.image_id)));
+    const std::uint64_t bytes = std::max(config.options.disk_bytes, static_cast<std::uint64_t>(base.st_size));
+    const bool on_base = flat_ || layers.empty();
+    TRY(disk::create_overlay(file("layer"), bytes,
+                             on_base ? "../../bases/" + image::base_file_name(row.image_id) : layer_name(layers.size() - 1),
+                             on_base ? "raw" : "qcow2"));
+  }
+  FAILPOINT("capture.prepared");
+  return {};
+}
+
+Result<Json> Capture::answer(std::optional<seconds> patience) {
+  const auto deadline = patience ? std::optional(std::chrono::steady_clock::now() + *patience) : std::nullopt;
+  TRY_ASSIGN(const std::optional<std::string> line, lines_->next(deadline));
+  if (!line) return fail(ErrorCode::kUnavailable, "it has ended while a checkpoint of it was taken");
+  TRY_ASSIGN(Json json, parse_json(*line, "its shim's answer"));
+  if (!json.is_object() || !json.contains("error")) return json;
+  TRY_ASSIGN(const auto code, json_get<std::string>(json.at("error"), "code", "the shim's error"));
+  TRY_ASSIGN(auto message, json_get<std::string>(json.at("error"), "message", "the shim's error"));
+  return std::unexpected(Error(error_code_from_name(code), std::move(message)));
+}
+
+// Of the QEMU that runs: the program may have been replaced since.
+Result<void> Capture::describe_vm(const Context& context, const BoxRow& row) {
+  TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
+  TRY_ASSIGN(qemu_, find_qemu(socket_.get()));
+  const auto state = read_state(context.paths.state(row.id));
+  MachineFacts facts = {.qemu = fmt::format("/proc/{}/exe", qemu_),
+                        .accelerator = state ? state->accelerator : "",
+                        .cpus = config.options.cpus,
+                        .memory_mib = config.options.memory_mib,
+                        .nic = config.options.network != "none"};
+  if (facts.accelerator == "tcg") {
+    TRY_ASSIGN(facts.tsc_khz, vmm::cached_tsc_khz(context.paths.tsc_memo()));
+  }
+  TRY_ASSIGN(record_.machine, describe_machine(facts));
+  return {};
+}
+
+Result<void> Capture::ask(const Context& context, const BoxRow& row) {
+  TRY_ASSIGN(socket_, open_checkpoint(directory_));
+  lines_.emplace(socket_.get());
+  if (wish_.memory) TRY(describe_vm(context, row));
+  const std::string disk = !wish_.disk ? "none" : flat_ ? "all" : "top";
+  TRY(send_line(socket_.get(), dump_json({{"memory", wish_.memory}, {"disk", disk}})));
+  TRY_ASSIGN(const Json told, answer(wish_.memory ? std::optional(kRestPatience) : std::nullopt));
+  if (!wish_.memory) return {};
+  constexpr std::string_view what = "the shim's answer";
+  TRY_ASSIGN(record_.stdout_offset, json_get<std::uint64_t>(told, "stdout", what));
+  TRY_ASSIGN(record_.stderr_offset, json_get<std::uint64_t>(told, "stderr", what));
+  TRY_ASSIGN(const auto address, json_get<std::string>(told, "memory_at", what));
+  FAILPOINT("capture.stopped");
+  TRY(copy_memory(address));
+  TRY_ASSIGN(record_.device_state_crc32, device_state_checksum(file("device-state")));
+  FAILPOINT("capture.copied");
+  return {};
+}
+
+Result<void> Capture::copy_memory(const std::string& address) {
+  std::uint64_t at = 0;
+  const auto parsed = std::from_chars(address.data(), address.data() + address.size(), at, 16);
+  if (parsed.ec != std::errc() || parsed.ptr != address.data() + address.size())
+    return fail(ErrorCode::kCorrupt, "QEMU says that its memory is at \"{}\"", address);
+  return copy_private_pages(qemu_, at, record_.memory_bytes, memory_.get());
+}
+
+Result<void> Capture::go_on() {
+  TRY(send_line(socket_.get(), "go on"));
+  TRY(answer(std::nullopt));
+  FAILPOINT("capture.done");
+  return {};
+}
+
+Result<void> Capture::end() {
+  for (const char* name : {"memory", "device-state"}) {
+    if (::chmod(file(name).c_str(), 0444) < 0) return fail_errno("chmod {}", file(name));
+    TRY(sync_file(file(name)));
+  }
+  TRY(write_file_atomic(file("checkpoint.json"), dump_json(to_json(record_), 1) + "\n", 0600));
+  FAILPOINT("capture.recorded");
+  TRY(send_line(socket_.get(), "end"));
+  TRY(answer(std::nullopt));
+  return {};
+}
+
+Result<void> Capture::move_into(const std::string& directory) {
+  if (wish_.memory) {
+    for (const char* name : {"memory", "device-state"}) {
+      if (::chmod(file(name).c_str(), 0444) < 0) return fail_errno("chmod {}", file(name));
+      TRY(sys::rename(file(name), directory + "/" + name));
+    }
+  }
+  const std::vector<std::string> below = flat_ ? std::vector<std::string>() : layers_in(directory_);
+  for (std::size_t i = 0; i < below.size(); ++i) TRY(link_file(below[i], directory + "/" + layer_name(i)));
+  if (!wish_.disk) return {};
+  const std::string top = directory + "/" + layer_name(below.size());
+  if (::chmod(file("layer").c_str(), 0444) < 0) return fail_errno("chmod {}", file("layer"));
+  return sys::rename(file("layer"), top);
+}
+
+}  // namespace boxlite

@@ -1,0 +1,70 @@
+// Takes a checkpoint of a running box: the side of the command that asks for it. Theory of operation: capture.cc.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/ofd_lock.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "runtime/checkpoint.h"
+#include "runtime/context.h"
+#include "runtime/line_channel.h"
+
+namespace boxlite {
+
+class Capture {
+ public:
+  struct Wish {
+    bool memory = false;
+    bool disk = false;
+  };
+
+  /// Returns when the box stands still and its memory is copied; without memory, when the whole is done. kInvalidState: it does not
+  /// run, or another checkpoint of it is being taken; kUnsupported: of such a box none can be taken.
+  static Result<Capture> take(const Context& context, const BoxRow& row, Wish wish);
+
+  Capture(Capture&& other) noexcept;
+  Capture& operator=(Capture&&) = delete;
+  /// The box goes on, if it was left standing. The files that nobody has taken are removed.
+  ~Capture();
+
+  const CheckpointRecord& record() const { return record_; }
+
+  /// The box goes on. Returns when its disk is copied.
+  Result<void> go_on();
+
+  /// The checkpoint becomes the box's, durably, and the box ends: its next start goes on from it. Returns when that is sure.
+  Result<void> end();
+
+  /// Puts what was captured into an empty directory: the files that checkpoint.h lists, but the record. Those of the disk are links to
+  /// the box's frozen ones and what was captured on top of them.
+  Result<void> move_into(const std::string& directory);
+
+ private:
+  Capture(OfdLock lock, std::string directory, Wish wish);
+  Result<void> prepare(const BoxRow& row, const HomePaths& paths);
+  Result<void> ask(const Context& context, const BoxRow& row);
+  Result<Json> answer(std::optional<std::chrono::seconds> patience);
+  Result<void> describe_vm(const Context& context, const BoxRow& row);
+  Result<void> copy_memory(const std::string& address);
+  std::string file(std::string_view name) const;
+
+  OfdLock lock_;
+  std::string directory_;  // of the box
+  Wish wish_;
+  bool flat_ = false;  // the copy of the disk has all that lies above the base
+  UniqueFd memory_;
+  UniqueFd socket_;
+  std::optional<LineReader> lines_;
+  pid_t qemu_ = 0;
+  CheckpointRecord record_;
+};
+
+/// Nobody takes a checkpoint of the box, which does not run: removes what those that were killed have left.
+Result<void> remove_capture_leftovers(const std::string& box_directory);
+
+/// Held while somebody works on a box's checkpoints; nullopt: somebody does.
+Result<std::optional<OfdLock>> try_lock_checkpoints(const std::string& box_directory);
+
+}  // namespace boxlite

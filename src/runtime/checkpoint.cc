@@ -1,0 +1,148 @@
+#include "runtime/checkpoint.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "base/file.h"
+#include "base/sys.h"
+#include "runtime/byte_text.h"
+
+namespace boxlite {
+namespace {
+
+constexpr int kVersion = 1;
+constexpr std::size_t kMaxRecord = std::size_t{64} << 10U;
+constexpr std::size_t kMaxDeviceState = std::size_t{16} << 20U;
+// The guest's clock counts with the frequency that it was told at its boot. Measurements of one host differ by less.
+constexpr double kClockTolerance = 0.001;
+
+Result<std::uint32_t> checksum_of(int file) {
+  std::vector<std::byte> part(std::size_t{1} << 20U);
+  uLong sum = 0;
+  for (;;) {
+    TRY_ASSIGN(const std::size_t count, sys::read(file, part));
+    if (count == 0) return static_cast<std::uint32_t>(sum);
+    sum = ::crc32(sum, reinterpret_cast<const Bytef*>(part.data()), static_cast<uInt>(count));
+  }
+}
+
+// Under KVM the guest has seen the host's CPU.
+std::string cpu_model() {
+  const auto text = read_file("/proc/cpuinfo", std::size_t{4} << 20U);
+  if (!text) return {};
+  std::string model;
+  for (const std::string_view key : {"model name", "flags"}) {
+    const std::size_t at = text->find(std::string("\n") + std::string(key));
+    if (at == std::string::npos) continue;
+    const std::size_t end = std::min(text->find('\n', at + 1), text->size());
+    model += text->substr(at + 1, end - at - 1) + "; ";
+  }
+  return model;
+}
+
+}  // namespace
+
+Json to_json(const CheckpointRecord& record) {
+  return {{"version", kVersion},
+          {"machine", record.machine},
+          {"memory_bytes", record.memory_bytes},
+          {"device_state_crc32", record.device_state_crc32},
+          {"stdout_offset", record.stdout_offset},
+          {"stderr_offset", record.stderr_offset},
+          {"box_id", record.box_id},
+          {"created_at", record.created_at}};
+}
+
+Result<std::optional<CheckpointRecord>> read_checkpoint(const std::string& directory) {
+  const std::string path = directory + "/checkpoint.json";
+  const auto text = read_file(path, kMaxRecord);
+  if (!text && text.error().error_number() == ENOENT) return std::nullopt;
+  if (!text) return std::unexpected(text.error());
+  TRY_ASSIGN(const Json json, parse_json(*text, path));
+  TRY_ASSIGN(const int version, json_get<int>(json, "version", path));
+  if (version != kVersion)
+    return fail(ErrorCode::kUnsupported, "{} has version {}; this boxlite knows version {}", path, version, kVersion);
+  CheckpointRecord record;
+  TRY_ASSIGN(record.machine, json_get<Json>(json, "machine", path));
+  TRY_ASSIGN(record.memory_bytes, json_get<std::uint64_t>(json, "memory_bytes", path));
+  TRY_ASSIGN(record.device_state_crc32, json_get<std::uint32_t>(json, "device_state_crc32", path));
+  TRY_ASSIGN(record.stdout_offset, json_get<std::uint64_t>(json, "stdout_offset", path));
+  TRY_ASSIGN(record.stderr_offset, json_get<std::uint64_t>(json, "stderr_offset", path));
+  TRY_ASSIGN(record.box_id, json_get<std::string>(json, "box_id", path));
+  TRY_ASSIGN(record.created_at, json_get<std::string>(json, "created_at", path));
+  return record;
+}
+
+bool has_checkpoint(const std::string& directory) { return ::access((directory + "/checkpoint.json").c_str(), F_OK) == 0; }
+
+Result<std::uint32_t> device_state_checksum(const std::string& path) {
+  TRY_ASSIGN(const std::string state, read_file(path, kMaxDeviceState));
+  return static_cast<std::uint32_t>(::crc32(0, reinterpret_cast<const Bytef*>(state.data()), static_cast<uInt>(state.size())));
+}
+
+Result<void> check_files(const std::string& directory, const CheckpointRecord& record) {
+  if (record.memory_bytes == 0) return {};
+  const std::string state = directory + "/device-state";
+  TRY_ASSIGN(const std::uint32_t sum, device_state_checksum(state));
+  if (sum != record.device_state_crc32) return fail(ErrorCode::kCorrupt, "{} does not have its checksum", state);
+  const std::string memory = directory + "/memory";
+  TRY_ASSIGN(const struct stat st, sys::stat(memory));
+  if (st.st_size != static_cast<off_t>(record.memory_bytes))
+    return fail(ErrorCode::kCorrupt, "{} does not have its size", memory);
+  return {};
+}
+
+Result<Json> describe_machine(const MachineFacts& facts) {
+  TRY_ASSIGN(const UniqueFd qemu, sys::open(facts.qemu, O_RDONLY));
+  TRY_ASSIGN(const struct stat st, sys::fstat(qemu.get()));
+  TRY_ASSIGN(const std::uint32_t sum, checksum_of(qemu.get()));
+  Json machine = {{"qemu", fmt::format("{} bytes, CRC-32 {:08x}", st.st_size, sum)},
+                  {"accelerator", facts.accelerator},
+                  {"cpus", facts.cpus},
+                  {"memory_mib", facts.memory_mib},
+                  {"nic", facts.nic}};
+  if (facts.accelerator == "kvm") {
+    machine["cpu"] = cpu_model();
+  } else {
+    machine["tsc_khz"] = facts.tsc_khz;
+  }
+  return machine;
+}
+
+Result<void> check_machine(const Json& then, const Json& now) {
+  static constexpr std::array kWords = {std::pair("qemu", "its QEMU is another by now"),
+                                        std::pair("accelerator", "it ran with another accelerator"),
+                                        std::pair("cpu", "this host's CPU is another"),
+                                        std::pair("cpus", "it had another number of CPUs"),
+                                        std::pair("memory_mib", "it had another size of memory"),
+                                        std::pair("nic", "it had another network device")};
+  if (!then.is_object()) return fail(ErrorCode::kCorrupt, "what it ran on is not recorded");
+  for (const auto& [key, words] : kWords) {
+    const Json a = then.value(key, Json());
+    const Json b = now.value(key, Json());
+    if (a != b) return fail(ErrorCode::kUnsupported, "{} ({} then, {} now)", words, dump_json(a), dump_json(b));
+  }
+  const double before = then.value("tsc_khz", 0.0);
+  const double here = now.value("tsc_khz", 0.0);
+  if (std::abs(before - here) > kClockTolerance * std::max(before, here))
+    return fail(ErrorCode::kUnsupported, "this host's clock has another frequency ({:.0f} kHz then, {:.0f} kHz now)", before, here);
+  return {};
+}
+
+std::string layer_name(std::size_t index) { return fmt::format("layer-{}.qcow2", index); }
+
+std::vector<std::string> layers_in(const std::string& directory) {
+  std::vector<std::string> layers;
+  for (std::string path = directory + "/" + layer_name(0); ::access(path.c_str(), F_OK) == 0;
+       path = directory + "/" + layer_name(layers.size())) {
+    layers.push_back(path);
+  }
+  return layers;
+}
+
+}  // namespace boxlite

@@ -1,0 +1,255 @@
+// Theory of operation.
+//
+// A snapshot is made in snapshots/.<random>.new and renamed; it is removed by the rename back, and then file by file. What has such a
+// name and nobody's lock (capture.lock) was left by a command that was killed, and goes with the next snapshot.
+//
+// To restore one, what the box is to consist of is built beside it, as restore.new, and renamed to restore: that is the moment. Then
+// its parts are put in their places, each step harmless when it is done twice, and restore goes. A command that is killed in between
+// has its work finished by the next start or snapshot.
+#include "runtime/snapshot.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/defer.h"
+#include "base/failpoint.h"
+#include "base/file.h"
+#include "base/sys.h"
+#include "disk/qcow2.h"
+#include "image/image_job.h"
+#include "runtime/box_config.h"
+#include "runtime/capture.h"
+#include "runtime/checkpoint.h"
+#include "runtime/disk_usage.h"
+#include "runtime/lease.h"
+#include "runtime/listing.h"
+#include "runtime/shim_kill.h"
+
+namespace boxlite {
+namespace {
+
+constexpr mode_t kFrozen = 0444;
+
+std::string snapshots_of(const std::string& box) { return box + "/snapshots"; }
+
+Result<void> link_file(const std::string& from, const std::string& to) {
+  if (::link(from.c_str(), to.c_str()) < 0) return fail_errno("link {} as {}", from, to);
+  return {};
+}
+
+Result<void> replace_by_link(const std::string& from, const std::string& to) {
+  TRY(sys::unlink(to));
+  return link_file(from, to);
+}
+
+Result<void> check_name(const std::string& name) {
+  if (const auto valid = validate_name(name); !valid) return std::unexpected(valid.error().context("snapshot"));
+  return {};
+}
+
+std::unexpected<Error> no_snapshot(const BoxRow& row, const std::string& name) {
+  return fail(ErrorCode::kNotFound, "box {} has no snapshot {}; `boxlite snapshot ls {}` lists them", row.name, name, row.name);
+}
+
+Result<OfdLock> lock_checkpoints(const BoxRow& row, const std::string& box) {
+  TRY_ASSIGN(std::optional<OfdLock> lock, try_lock_checkpoints(box));
+  if (!lock) return fail(ErrorCode::kInvalidState, "box {}: another checkpoint of it is being taken; wait for its end", row.name);
+  return std::move(*lock);
+}
+
+void remove_leftovers(const std::string& box) {
+  for (const std::string& name : names_in(snapshots_of(box))) {
+    if (name.starts_with('.')) (void)remove_tree(snapshots_of(box) + "/" + name);
+  }
+}
+
+Result<std::string> begin_snapshot(const std::string& box) {
+  TRY(ensure_directory(snapshots_of(box), 0700));
+  std::string work = fmt::format("{}/.{}.new", snapshots_of(box), sys::random_hex(6));
+  TRY(sys::mkdir(work, 0700));
+  return work;
+}
+
+Result<void> sync_all(const std::string& directory) {
+  for (const std::string& name : names_in(directory)) {
+    TRY_ASSIGN(const UniqueFd fd, sys::open(directory + "/" + name, O_RDONLY | O_NOFOLLOW));
+    TRY(sys::fsync(fd.get(), directory + "/" + name));
+  }
+  return sync_directory(directory);
+}
+
+Result<void> commit_snapshot(const std::string& work, const CheckpointRecord& record, const std::string& target) {
+  TRY(write_file_volatile(work + "/checkpoint.json", dump_json(to_json(record), 1) + "\n", 0600));
+  TRY(sync_all(work));
+  FAILPOINT("snapshot.written");
+  TRY(sys::rename(work, target));
+  TRY(sync_directory(target.substr(0, target.rfind('/'))));
+  FAILPOINT("snapshot.renamed");
+  return {};
+}
+
+// The disk of a box that does not run, and what is kept of its memory.
+Result<CheckpointRecord> freeze_at_rest(const BoxRow& row, const HomePaths& paths, const std::string& work, bool memory) {
+  const std::string box = paths.box(row.id);
+  TRY_ASSIGN(std::optional<CheckpointRecord> record, read_checkpoint(box));
+  if (memory && !record) {
+    return fail(ErrorCode::kInvalidState,
+                "box {} does not run, so there is no memory to keep; without --memory the snapshot is of its disk", row.name);
+  }
+  const std::vector<std::string> layers = layers_in(box);
+  for (std::size_t i = 0; i < layers.size(); ++i) TRY(link_file(layers[i], work + "/" + layer_name(i)));
+  TRY(copy_file(paths.disk(row.id), work + "/" + layer_name(layers.size()), kFrozen));
+  if (memory) {
+    for (const char* file : {"/memory", "/device-state"}) TRY(link_file(box + file, work + file));
+    return std::move(*record);
+  }
+  CheckpointRecord of_disk;
+  of_disk.box_id = row.id;
+  of_disk.created_at = sys::utc_now();
+  return of_disk;
+}
+
+// The operation lock with the lease of a box that does not run; nullopt: it runs.
+Result<std::optional<OpLock::Locked>> lock_at_rest(Context& context, const BoxRow& row) {
+  TRY_ASSIGN(OpLock::Locked locked, OpLock::acquire(context.paths, context.database, row.id));
+  TRY_ASSIGN(const bool free, locked.lock.take_lease());
+  if (!free) return std::nullopt;
+  TRY(wait_vm_gone(context.paths, row.id));
+  TRY(finish_restore(context.paths.box(row.id)));
+  return std::optional(std::move(locked));
+}
+
+Result<std::uint64_t> disk_bytes_of(const BoxRow& row, const HomePaths& paths) {
+  TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
+  TRY_ASSIGN(const struct stat base, sys::stat(paths.base(row.image_id)));
+  return std::max(config.options.disk_bytes, static_cast<std::uint64_t>(base.st_size));
+}
+
+}  // namespace
+
+Result<void> create_snapshot(Context& context, const BoxRow& row, const std::string& name, bool memory) {
+  TRY(check_name(name));
+  const std::string box = context.paths.box(row.id);
+  const std::string target = snapshots_of(box) + "/" + name;
+  if (::access(target.c_str(), F_OK) == 0) {
+    return fail(ErrorCode::kAlreadyExists, "box {} has a snapshot {} already; choose another name, or remove it: boxlite snapshot rm {} {}",
+                row.name, name, row.name, name);
+  }
+  TRY_ASSIGN(const std::optional<OpLock::Locked> at_rest, lock_at_rest(context, row));
+  if (at_rest) {
+    TRY_ASSIGN(const OfdLock lock, lock_checkpoints(row, box));
+    remove_leftovers(box);
+    TRY_ASSIGN(const std::string work, begin_snapshot(box));
+    Defer discard([&work] { (void)remove_tree(work); });
+    TRY_ASSIGN(const CheckpointRecord record, freeze_at_rest(row, context.paths, work, memory));
+    return commit_snapshot(work, record, target);
+  }
+  TRY_ASSIGN(Capture capture, Capture::take(context, row, {.memory = memory, .disk = true}));
+  if (memory) TRY(capture.go_on());
+  remove_leftovers(box);
+  TRY_ASSIGN(const std::string work, begin_snapshot(box));
+  Defer discard([&work] { (void)remove_tree(work); });
+  TRY(capture.move_into(work));
+  return commit_snapshot(work, capture.record(), target);
+}
+
+Result<std::vector<SnapshotInfo>> list_snapshots(const Context& context, const BoxRow& row) {
+  const std::string directory = snapshots_of(context.paths.box(row.id));
+  std::vector<SnapshotInfo> found;
+  for (const std::string& name : names_in(directory)) {
+    if (name.starts_with('.')) continue;
+    const std::string path = directory + "/" + name;
+    TRY_ASSIGN(const std::optional<CheckpointRecord> record, read_checkpoint(path));
+    if (!record) continue;  // it is just being removed
+    found.push_back({.name = name, .created_at = record->created_at, .memory = record->memory_bytes > 0, .bytes = disk_usage(path)});
+  }
+  std::ranges::sort(found, {}, &SnapshotInfo::created_at);
+  return found;
+}
+
+Result<void> remove_snapshot(const Context& context, const BoxRow& row, const std::string& name) {
+  TRY(check_name(name));
+  const std::string box = context.paths.box(row.id);
+  TRY_ASSIGN(const OfdLock lock, lock_checkpoints(row, box));
+  const std::string trash = fmt::format("{}/.{}.new", snapshots_of(box), sys::random_hex(6));
+  const auto renamed = sys::rename(snapshots_of(box) + "/" + name, trash);
+  if (!renamed && renamed.error().error_number() == ENOENT) return no_snapshot(row, name);
+  TRY(renamed);
+  FAILPOINT("snapshot.removed");
+  TRY(remove_tree(trash));
+  return sync_directory(snapshots_of(box));
+}
+
+Result<void> build_from_snapshot(const std::string& snapshot, const std::string& directory, std::uint64_t disk_bytes,
+                                 bool with_memory) {
+  const std::vector<std::string> layers = layers_in(snapshot);
+  if (layers.empty()) return fail(ErrorCode::kCorrupt, "{} has no disk", snapshot);
+  for (std::size_t i = 0; i < layers.size(); ++i) TRY(link_file(layers[i], directory + "/" + layer_name(i)));
+  TRY(disk::create_overlay(directory + "/disk.qcow2", disk_bytes, layer_name(layers.size() - 1), "qcow2"));
+  if (!with_memory) return {};
+  for (const char* file : {"/memory", "/device-state"}) TRY(link_file(snapshot + file, directory + file));
+  return copy_file(snapshot + "/checkpoint.json", directory + "/checkpoint.json", 0600);
+}
+
+Result<void> restore_snapshot(Context& context, const BoxRow& row, const std::string& name) {
+  TRY(check_name(name));
+  TRY_ASSIGN(const std::optional<OpLock::Locked> at_rest, lock_at_rest(context, row));
+  if (!at_rest) {
+    return fail(ErrorCode::kInvalidState, "box {} is running, and what it has not written would be lost; stop it first: boxlite stop {}",
+                row.name, row.name);
+  }
+  const std::string box = context.paths.box(row.id);
+  TRY_ASSIGN(const OfdLock lock, lock_checkpoints(row, box));
+  const std::string snapshot = snapshots_of(box) + "/" + name;
+  TRY_ASSIGN(const std::optional<CheckpointRecord> record, read_checkpoint(snapshot));
+  if (!record) return no_snapshot(row, name);
+  TRY(check_files(snapshot, *record));
+  TRY_ASSIGN(const std::uint64_t bytes, disk_bytes_of(row, context.paths));
+  const std::string work = box + "/restore.new";
+  TRY(remove_tree(work));
+  TRY(sys::mkdir(work, 0700));
+  Defer discard([&work] { (void)remove_tree(work); });
+  TRY(build_from_snapshot(snapshot, work, bytes, record->memory_bytes > 0));
+  TRY(sync_directory(work));
+  FAILPOINT("restore.built");
+  TRY(sys::rename(work, box + "/restore"));
+  TRY(sync_directory(box));
+  discard.cancel();
+  FAILPOINT("restore.begun");
+  return finish_restore(box);
+}
+
+Result<void> finish_restore(const std::string& box) {
+  const std::string from = box + "/restore";
+  if (::access(from.c_str(), F_OK) < 0) return {};
+  // First: no memory may find a disk that is not its own.
+  TRY(sys::unlink(box + "/checkpoint.json"));
+  TRY(sync_directory(box));
+  const std::size_t before = layers_in(box).size();
+  const std::vector<std::string> layers = layers_in(from);
+  for (std::size_t i = 0; i < layers.size(); ++i) TRY(replace_by_link(layers[i], box + "/" + layer_name(i)));
+  for (std::size_t i = layers.size(); i < before; ++i) TRY(sys::unlink(box + "/" + layer_name(i)));
+  FAILPOINT("restore.layers");
+  const auto moved = sys::rename(from + "/disk.qcow2", box + "/disk.qcow2");
+  if (!moved && moved.error().error_number() != ENOENT) return moved;  // it was, by a command before this
+  FAILPOINT("restore.disk");
+  const bool with_memory = has_checkpoint(from);
+  for (const char* file : {"/memory", "/device-state"}) {
+    TRY(with_memory ? replace_by_link(from + file, box + file) : sys::unlink(box + file));
+  }
+  TRY(sync_directory(box));
+  if (with_memory) {
+    TRY_ASSIGN(const std::string record, read_file(from + "/checkpoint.json", std::size_t{64} << 10U));
+    TRY(write_file_atomic(box + "/checkpoint.json", record, 0600));
+  }
+  FAILPOINT("restore.placed");
+  TRY(sys::rename(from, box + "/restore.new"));
+  TRY(sync_directory(box));
+  return remove_tree(box + "/restore.new");
+}
+
+}  // namespace boxlite

@@ -1,0 +1,28 @@
+// Snapshots of a box, in its directory: snapshots/<name>/ holds what checkpoint.h lists. A snapshot appears and goes by one rename.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "boxlite/box.h"
+#include "runtime/context.h"
+
+namespace boxlite {
+
+/// As Box::create_snapshot() and its like.
+Result<void> create_snapshot(Context& context, const BoxRow& row, const std::string& name, bool memory);
+Result<std::vector<SnapshotInfo>> list_snapshots(const Context& context, const BoxRow& row);
+Result<void> remove_snapshot(const Context& context, const BoxRow& row, const std::string& name);
+Result<void> restore_snapshot(Context& context, const BoxRow& row, const std::string& name);
+
+/// A restore that was begun and not finished, because its command was killed. With the box's operation lock, before anything else is
+/// done with its disk.
+Result<void> finish_restore(const std::string& box_directory);
+
+/// Makes a directory into what a box is of: links to the frozen files of a snapshot, and an empty disk on top of its layers.
+/// `with_memory`: its record, memory and device state too.
+Result<void> build_from_snapshot(const std::string& snapshot, const std::string& directory, std::uint64_t disk_bytes,
+                                 bool with_memory);
+
+}  // namespace boxlite
