@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -20,11 +21,12 @@ Result<UniqueFd> open_root() { return sys::open(kRootMount, O_RDONLY | O_DIRECTO
 
 }  // namespace
 
-Result<void> Freezer::freeze_processes(std::function<void(Result<void>)> on_frozen) {
+Result<void> Freezer::freeze_processes(bool write_out, std::function<void(Result<void>)> on_frozen) {
   if (processes_) return fail(ErrorCode::kInvalidState, "the box's processes are frozen already");
   TRY_ASSIGN(events_, open_container_events());
   TRY(freeze_container(true));
   processes_ = true;
+  write_out_ = write_out;
   on_frozen_ = std::move(on_frozen);
   deadline_ = loop_.after(kPatience, [this] {
     (void)thaw();
@@ -35,7 +37,11 @@ Result<void> Freezer::freeze_processes(std::function<void(Result<void>)> on_froz
 }
 
 void Freezer::look() {
-  if (container_is_frozen(events_.get())) finish({});
+  if (!container_is_frozen(events_.get())) return;
+  const auto root = write_out_ ? open_root() : Result<UniqueFd>(UniqueFd());
+  if (!root) return finish(std::unexpected(root.error()));
+  if (*root && ::syncfs(root->get()) < 0) return finish(fail_errno("write the root file system out"));
+  finish({});
 }
 
 void Freezer::finish(Result<void> result) {

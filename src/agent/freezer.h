@@ -18,8 +18,9 @@ class Freezer {
   Freezer& operator=(const Freezer&) = delete;
   ~Freezer() { stop_waiting(); }
 
-  /// `on_frozen`: none of them runs any more; an error: they have not come to rest in time, and go on.
-  Result<void> freeze_processes(std::function<void(Result<void>)> on_frozen);
+  /// `on_frozen`: none of them runs any more; an error: they have not come to rest in time, and go on. `write_out`: what they have
+  /// written is on the disk then, for whoever has nothing but the disk.
+  Result<void> freeze_processes(bool write_out, std::function<void(Result<void>)> on_frozen);
 
   /// What is dirty is written out first, which may take its time.
   Result<void> freeze_file_system();
@@ -37,6 +38,7 @@ class Freezer {
   std::optional<EventLoop::TimerId> deadline_;
   std::function<void(Result<void>)> on_frozen_;
   bool processes_ = false;
+  bool write_out_ = false;
   bool file_system_ = false;
 };
 

@@ -84,12 +84,18 @@ Result<void> remove_capture_leftovers(const std::string& box_directory) {
   return {};
 }
 
-Capture::Capture(OfdLock lock, std::string directory, Wish wish)
-    : lock_(std::move(lock)), directory_(std::move(directory)), wish_(wish) {}
+Capture::Capture(OfdLock lock, std::string directory, std::string name, Wish wish)
+    : lock_(std::move(lock)), directory_(std::move(directory)), name_(std::move(name)), wish_(wish) {}
+
+Result<void> Capture::named(Result<void> done) const {
+  if (done) return done;
+  return std::unexpected(std::move(done).error().context("box " + name_));
+}
 
 Capture::Capture(Capture&& other) noexcept
     : lock_(std::move(other.lock_)),
       directory_(std::exchange(other.directory_, {})),
+      name_(std::move(other.name_)),
       wish_(other.wish_),
       flat_(other.flat_),
       memory_(std::move(other.memory_)),
@@ -112,15 +118,11 @@ Result<Capture> Capture::take(const Context& context, const BoxRow& row, Wish wi
   auto lock = try_lock_checkpoints(directory);
   if (!lock) return std::unexpected(explain_failure(context, row, lock.error()));
   if (!*lock) return fail(ErrorCode::kInvalidState, "box {}: another checkpoint of it is being taken; wait for its end", row.name);
-  Capture capture(std::move(**lock), directory, wish);
-  const auto named = [&](Result<void> done) {
-    if (done) return done;
-    if (depends_on_state(done.error()) && done.error().code() != ErrorCode::kInvalidState)
-      return Result<void>(std::unexpected(explain_failure(context, row, done.error())));
-    return Result<void>(std::unexpected(std::move(done).error().context("box " + row.name)));
-  };
-  TRY(named(capture.prepare(row, context.paths)));
-  TRY(named(capture.ask(context, row)));
+  Capture capture(std::move(**lock), directory, row.name, wish);
+  TRY(capture.named(capture.prepare(row, context.paths)));
+  auto asked = capture.ask(context, row);
+  if (!asked && asked.error().code() == ErrorCode::kUnavailable) return std::unexpected(explain_failure(context, row, asked.error()));
+  TRY(capture.named(std::move(asked)));
   return capture;
 }
 
@@ -185,7 +187,7 @@ Result<void> Capture::ask(const Context& context, const BoxRow& row) {
   lines_.emplace(socket_.get());
   if (wish_.memory) TRY(describe_vm(context, row));
   const std::string disk = !wish_.disk ? "none" : flat_ ? "all" : "top";
-  TRY(send_line(socket_.get(), dump_json({{"memory", wish_.memory}, {"disk", disk}})));
+  TRY(send_line(socket_.get(), dump_json({{"memory", wish_.memory}, {"disk", disk}, {"write_out", wish_.write_out}})));
   TRY_ASSIGN(const Json told, answer(wish_.memory ? std::optional(kRestPatience) : std::nullopt));
   if (!wish_.memory) return {};
   constexpr std::string_view what = "the shim's answer";
@@ -208,13 +210,18 @@ Result<void> Capture::copy_memory(const std::string& address) {
 }
 
 Result<void> Capture::go_on() {
-  TRY(send_line(socket_.get(), "go on"));
-  TRY(answer(std::nullopt));
+  TRY(named(send_line(socket_.get(), "go on")));
+  auto copied = answer(std::nullopt);
+  if (!copied) return named(std::unexpected(std::move(copied).error()));
   FAILPOINT("capture.done");
   return {};
 }
 
-Result<void> Capture::end() {
+Result<void> Capture::end() { return named(sync_and_end()); }
+
+Result<void> Capture::move_into(const std::string& directory) { return named(move_files(directory)); }
+
+Result<void> Capture::sync_and_end() {
   for (const char* name : {"memory", "device-state"}) {
     if (::chmod(file(name).c_str(), 0444) < 0) return fail_errno("chmod {}", file(name));
     TRY(sync_file(file(name)));
@@ -226,7 +233,7 @@ Result<void> Capture::end() {
   return {};
 }
 
-Result<void> Capture::move_into(const std::string& directory) {
+Result<void> Capture::move_files(const std::string& directory) {
   if (wish_.memory) {
     for (const char* name : {"memory", "device-state"}) {
       if (::chmod(file(name).c_str(), 0444) < 0) return fail_errno("chmod {}", file(name));

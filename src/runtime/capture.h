@@ -18,6 +18,7 @@ class Capture {
   struct Wish {
     bool memory = false;
     bool disk = false;
+    bool write_out = false;  // with memory: the disk alone shall be worth something too
   };
 
   /// Returns when the box stands still and its memory is copied; without memory, when the whole is done. kInvalidState: it does not
@@ -42,7 +43,10 @@ class Capture {
   Result<void> move_into(const std::string& directory);
 
  private:
-  Capture(OfdLock lock, std::string directory, Wish wish);
+  Capture(OfdLock lock, std::string directory, std::string name, Wish wish);
+  Result<void> named(Result<void> done) const;
+  Result<void> sync_and_end();
+  Result<void> move_files(const std::string& directory);
   Result<void> prepare(const BoxRow& row, const HomePaths& paths);
   Result<void> ask(const Context& context, const BoxRow& row);
   Result<Json> answer(std::optional<std::chrono::seconds> patience);
@@ -52,6 +56,7 @@ class Capture {
 
   OfdLock lock_;
   std::string directory_;  // of the box
+  std::string name_;       // the same
   Wish wish_;
   bool flat_ = false;  // the copy of the disk has all that lies above the base
   UniqueFd memory_;

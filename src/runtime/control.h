@@ -4,6 +4,7 @@
 //   "agent 1\n"     the rest is one stream of the agent protocol (proto/agent.proto), bridged unread in both directions
 //   "checkpoint 1\n"   then lines: a checkpoint of the running box is taken together with the client
 //     {"memory":true,"disk":"top"}                 disk: "none", "top": of the box's own disk, "all": of it and the frozen ones below
+//     with "write_out":true                          what the box has written is on the disk too, as far as its memory goes back to
 //                                                  → with memory, when the VM stands still: {"memory_at":"7f5a…","stdout":0,
 //                                                    "stderr":0}: where QEMU has the guest's memory, and where the main command's
 //                                                    output has been read to

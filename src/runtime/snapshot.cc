@@ -148,7 +148,7 @@ Result<void> create_snapshot(Context& context, const BoxRow& row, const std::str
     TRY_ASSIGN(const CheckpointRecord record, freeze_at_rest(row, context.paths, work, memory));
     return commit_snapshot(work, record, target);
   }
-  TRY_ASSIGN(Capture capture, Capture::take(context, row, {.memory = memory, .disk = true}));
+  TRY_ASSIGN(Capture capture, Capture::take(context, row, {.memory = memory, .disk = true, .write_out = true}));
   if (memory) TRY(capture.go_on());
   remove_leftovers(box);
   TRY_ASSIGN(const std::string work, begin_snapshot(box));

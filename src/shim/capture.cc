@@ -114,6 +114,7 @@ Result<void> Capture::accept(const Json& request) {
   if (disk != "none" && disk != "top" && disk != "all") return fail(ErrorCode::kInvalidArgument, "\"{}\" is no part of a disk", disk);
   if (!with_memory_ && disk == "none") return fail(ErrorCode::kInvalidArgument, "neither memory nor disk is asked for");
   whole_disk_ = disk == "all";
+  TRY_ASSIGN(write_out_, json_get_or<bool>(request, "write_out", kRequest, false));
   if (with_memory_ && !box_.no_memory_reason.empty()) return fail(ErrorCode::kUnsupported, "{}", box_.no_memory_reason);
   if (with_memory_) {
     TRY_ASSIGN(device_state_, sys::open(box_.directory + "/device-state.new", O_WRONLY | O_NOFOLLOW));
@@ -127,6 +128,7 @@ Result<void> Capture::accept(const Json& request) {
 void Capture::freeze() {
   step_ = Step::kFreezing;
   proto::Call call;
+  call.mutable_freeze()->set_write_out(write_out_);
   call.mutable_freeze()->set_what(with_memory_ ? proto::Freeze::PROCESSES : proto::Freeze::FILE_SYSTEM);
   call_agent(box_.link, call, [self = shared_from_this()](const Result<proto::Reply>& reply) {
     if (self->step_ != Step::kFreezing) return;

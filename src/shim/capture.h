@@ -87,6 +87,7 @@ class Capture final : public std::enable_shared_from_this<Capture> {
   Events events_;
   std::string input_;
   bool with_memory_ = false;
+  bool write_out_ = false;
   UniqueFd device_state_;
   UniqueFd layer_;
   bool whole_disk_ = false;
