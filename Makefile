@@ -7,7 +7,7 @@
 #   make soak      what takes longer; results in docs/results
 #   make release, make install [PREFIX=DIR]   without failpoints and tests; below /usr/local
 #   make bench     the figures of the README; results in docs/results
-#   make test-asan, make test-tsan   unit tests with AddressSanitizer and UndefinedBehaviorSanitizer; base, portal and runtime with ThreadSanitizer
+#   make test-asan, make test-tsan   unit and integration tests with AddressSanitizer and UndefinedBehaviorSanitizer; base, portal and runtime with ThreadSanitizer
 #   make format | tidy | deps | clean
 
 PREFIX ?= /usr/local
@@ -66,11 +66,14 @@ fuzz:
 bench: release
 	$(PYTHON) bench/bench.py
 
-# Unit tests; what was not built for it is no test of it.
+# What was not built for it is no test of it. The integration tests run the programs that were.
 test-asan:
 	cmake --preset asan >/dev/null
-	cmake --build --preset asan --target unit_tests -j $(JOBS)
+	cmake --build --preset asan --target unit_tests shim_test programs tree_facts -j $(JOBS)
+	guest/kernel/build.sh build/asan/guest/vmlinux
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ctest --test-dir build/asan -E NOT_BUILT --output-on-failure -j $(JOBS)
+	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 BOXLITE_BIN_DIR=$(CURDIR)/build/asan/bin \
+	  $(PYTHON) -m pytest tests/integration -q -rsxX --deselect tests/integration/test_install.py
 
 test-tsan:
 	cmake --preset tsan >/dev/null

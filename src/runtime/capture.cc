@@ -36,6 +36,7 @@
 #include "runtime/box_config.h"
 #include "runtime/box_error.h"
 #include "runtime/control.h"
+#include "runtime/listing.h"
 #include "runtime/observe.h"
 #include "runtime/private_memory.h"
 #include "runtime/process_tree.h"
@@ -81,6 +82,10 @@ Result<std::optional<OfdLock>> try_lock_checkpoints(const std::string& box_direc
 Result<void> remove_capture_leftovers(const std::string& box_directory) {
   for (const char* name : {"memory", "device-state", "layer", "checkpoint.json"})
     TRY(sys::unlink(fmt::format("{}/{}{}", box_directory, name, kNew)));
+  const std::string snapshots = box_directory + "/snapshots";
+  for (const std::string& name : names_in(snapshots)) {
+    if (name.starts_with('.')) TRY(remove_tree(snapshots + "/" + name));
+  }
   return {};
 }
 

@@ -66,7 +66,8 @@ class Capture {
   CheckpointRecord record_;
 };
 
-/// Nobody takes a checkpoint of the box, which does not run: removes what those that were killed have left.
+/// What commands that were killed have left of checkpoints that were being taken or removed. With the lock of below, or the box's
+/// operation lock while it does not run.
 Result<void> remove_capture_leftovers(const std::string& box_directory);
 
 /// Held while somebody works on a box's checkpoints; nullopt: somebody does.

@@ -61,12 +61,6 @@ Result<OfdLock> lock_checkpoints(const BoxRow& row, const std::string& box) {
   return std::move(*lock);
 }
 
-void remove_leftovers(const std::string& box) {
-  for (const std::string& name : names_in(snapshots_of(box))) {
-    if (name.starts_with('.')) (void)remove_tree(snapshots_of(box) + "/" + name);
-  }
-}
-
 Result<std::string> begin_snapshot(const std::string& box) {
   TRY(ensure_directory(snapshots_of(box), 0700));
   std::string work = fmt::format("{}/.{}.new", snapshots_of(box), sys::random_hex(6));
@@ -142,7 +136,7 @@ Result<void> create_snapshot(Context& context, const BoxRow& row, const std::str
   TRY_ASSIGN(const std::optional<OpLock::Locked> at_rest, lock_at_rest(context, row));
   if (at_rest) {
     TRY_ASSIGN(const OfdLock lock, lock_checkpoints(row, box));
-    remove_leftovers(box);
+    TRY(remove_capture_leftovers(box));
     TRY_ASSIGN(const std::string work, begin_snapshot(box));
     Defer discard([&work] { (void)remove_tree(work); });
     TRY_ASSIGN(const CheckpointRecord record, freeze_at_rest(row, context.paths, work, memory));
@@ -150,7 +144,6 @@ Result<void> create_snapshot(Context& context, const BoxRow& row, const std::str
   }
   TRY_ASSIGN(Capture capture, Capture::take(context, row, {.memory = memory, .disk = true, .write_out = true}));
   if (memory) TRY(capture.go_on());
-  remove_leftovers(box);
   TRY_ASSIGN(const std::string work, begin_snapshot(box));
   Defer discard([&work] { (void)remove_tree(work); });
   TRY(capture.move_into(work));

@@ -8,7 +8,7 @@ import os
 import subprocess
 
 import pytest
-from boxlite_testing from boxlite_testing.failpoints import Trace
+from boxlite_testing.failpoints import Trace
 from boxlite_testing.waiting import wait_until
 
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"
