@@ -79,13 +79,24 @@ Result<std::optional<OfdLock>> try_lock_checkpoints(const std::string& box_direc
   return OfdLock::try_acquire(box_directory + "/capture.lock");
 }
 
-Result<void> remove_capture_leftovers(const std::string& box_directory) {
-  for (const char* name : {"memory", "device-state", "layer", "checkpoint.json"})
-    TRY(sys::unlink(fmt::format("{}/{}{}", box_directory, name, kNew)));
+bool checkpoints_are_locked(const std::string& box_directory) {
+  return OfdLock::held(box_directory + "/capture.lock").value_or(true);
+}
+
+std::vector<std::string> capture_leftovers(const std::string& box_directory) {
+  std::vector<std::string> found;
+  for (const std::string& name : names_in(box_directory)) {
+    if (name.ends_with(kNew)) found.push_back(box_directory + "/" + name);
+  }
   const std::string snapshots = box_directory + "/snapshots";
   for (const std::string& name : names_in(snapshots)) {
-    if (name.starts_with('.')) TRY(remove_tree(snapshots + "/" + name));
+    if (name.starts_with('.')) found.push_back(snapshots + "/" + name);
   }
+  return found;
+}
+
+Result<void> remove_capture_leftovers(const std::string& box_directory) {
+  for (const std::string& path : capture_leftovers(box_directory)) TRY(remove_tree(path));
   return {};
 }
 

@@ -68,9 +68,11 @@ class Capture {
 
 /// What commands that were killed have left of checkpoints that were being taken or removed. With the lock of below, or the box's
 /// operation lock while it does not run.
+std::vector<std::string> capture_leftovers(const std::string& box_directory);
 Result<void> remove_capture_leftovers(const std::string& box_directory);
 
 /// Held while somebody works on a box's checkpoints; nullopt: somebody does.
 Result<std::optional<OfdLock>> try_lock_checkpoints(const std::string& box_directory);
+bool checkpoints_are_locked(const std::string& box_directory);
 
 }  // namespace boxlite

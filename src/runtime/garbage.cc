@@ -11,6 +11,7 @@
 #include "base/sys.h"
 #include "image/job_directory.h"
 #include "runtime/box_cgroup.h"
+#include "runtime/capture.h"
 #include "runtime/disk_usage.h"
 #include "runtime/image_removal.h"
 #include "runtime/lease.h"
@@ -95,6 +96,9 @@ std::vector<std::string> abandoned_files(const HomePaths& paths) {
     }
   }
   for (const std::string& id : boxes_with_directories(paths)) {
+    if (!checkpoints_are_locked(paths.box(id))) {
+      for (std::string& path : capture_leftovers(paths.box(id))) found.push_back(std::move(path));
+    }
     std::vector<std::string> files = temporary_files(paths.box(id));
     if (files.empty() || !is_at_rest(paths, id)) continue;
     found.insert(found.end(), files.begin(), files.end());
@@ -124,6 +128,10 @@ Result<std::uint64_t> collect_all_garbage(Context& context) {
   TRY(sweep_home(paths, context.database));
   TRY(image::JobDirectory::sweep(paths.home()));
   TRY(remove_left_cgroups(paths));
+  for (const std::string& id : boxes_with_directories(paths)) {
+    TRY_ASSIGN(const std::optional<OfdLock> lock, try_lock_checkpoints(paths.box(id)));
+    if (lock) TRY(remove_capture_leftovers(paths.box(id)));
+  }
   for (const std::string& path : abandoned_files(paths)) {
     const std::string parent = path.substr(0, path.rfind('/'));
     if (parent == paths.home() || parent == paths.memo()) {

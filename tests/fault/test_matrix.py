@@ -50,6 +50,7 @@ class Scenario:
     input: bytes = None
     plan: str = ""           # is always in force
     again: list = None       # instead of the command itself
+    first: list = None       # is run before it, with the same plan: what it starts is struck later
     dear: bool = False       # boots a VM, or takes long: tries only places that no scenario before it has tried in the same program
 
     def argv(self, boxlite):
@@ -142,6 +143,17 @@ def scenarios(demo, empty, registry):
         created()(boxlite)
         boxlite.ok("start", "a")
 
+    def suspended(boxlite):
+        running(boxlite)
+        boxlite.ok("pause", "--to-disk", "a")
+
+    def kept(boxlite):
+        created()(boxlite)
+        boxlite.ok("snapshot", "create", "a", "s")
+
+    def has_snapshot(boxlite):
+        return boxlite.ok("snapshot", "ls", "-q", "a") == "s\n"
+
     def silent(boxlite):
         running(boxlite)
         boxlite.shim("a").kill(signal.SIGSTOP)
@@ -192,6 +204,13 @@ def scenarios(demo, empty, registry):
         Scenario("stop of a silent shim", ["stop", "-t", "0", "a"], prepare=silent, dear=True),
         Scenario("rm of a running box", ["rm", "-f", "a"], prepare=running, dear=True),
         Scenario("first start with a volume", ["start", "a"], prepare=unpopulated, undo=populated, dear=True),
+        Scenario("pause to disk", ["pause", "--to-disk", "a"], first=["start", "a"], prepare=created(), again=["start", "a"], undo=rm("a"), dear=True),
+        Scenario("start of what is on the disk", ["start", "a"], prepare=suspended, undo=rm("a"), dear=True),
+        Scenario("snapshot", ["snapshot", "create", "--memory", "a", "s"], prepare=running, done=has_snapshot, undo=rm("a"), dear=True),
+        Scenario("snapshot of a box at rest", ["snapshot", "create", "a", "s"], prepare=created(), done=has_snapshot, undo=rm("a")),
+        Scenario("snapshot rm", ["snapshot", "rm", "a", "s"], prepare=kept, done=lambda boxlite: not has_snapshot(boxlite), undo=rm("a")),
+        Scenario("snapshot restore", ["snapshot", "restore", "a", "s"], prepare=kept, undo=rm("a")),
+        Scenario("fork", ["fork", "--name", "b", "a"], prepare=running, done=lambda boxlite: "b" in boxes(boxlite), undo=rm("a", "b"), dear=True),
         Scenario("run in the foreground", ["run", *here, "--name", "a", demo, "true"], prepare=have_image, again=["rm", "-f", "a"],
                  undo=rm("a"), dear=True),
         Scenario("run of a box that removes itself", ["run", *here, "--rm", "-d", "--name", "a", "-v", "/anonymous", demo, "true"],
@@ -203,6 +222,8 @@ def discover(boxlite, scenario, trace):
     """[(program, name, turn)] in the order in which they are reached."""
     scenario.prepare(boxlite)
     trace.clear()
+    if scenario.first:
+        boxlite.ok(*scenario.first, environment=trace.environment(scenario.plan))
     finished = boxlite(*scenario.argv(boxlite), input=scenario.input, environment=trace.environment(scenario.plan))
     assert (finished.code == 0) != bool(scenario.plan), str(finished)
     scenario.wait(boxlite)
@@ -221,6 +242,8 @@ def strike(boxlite, scenario, trace, empty, name, turn, fault):
     trace.clear()
     skip = f"{turn}*off->" if turn else ""
     plan = f"{scenario.plan}{name}={skip}1*{fault}"
+    if scenario.first:
+        boxlite.ok(*scenario.first, environment=trace.environment(plan))
     finished = boxlite(*scenario.argv(boxlite), input=scenario.input, environment=trace.environment(plan))
     assert finished.code in (0, 125, -signal.SIGKILL), str(finished)
     assert finished.code != 125 or finished.err, f"no word about it: {finished}"

@@ -15,7 +15,7 @@ from boxlite_testing.waiting import wait_until
 # A shim whose starter or VM was killed, or that is being stopped, needs a moment to see that and to end.
 SETTLING = 60.0
 _ALIVE = ("running", "unresponsive")
-_SETTLED = ("created", "stopped", "failed", *_ALIVE)
+_SETTLED = ("created", "stopped", "failed", "suspended", *_ALIVE)
 
 
 def settle(boxlite):
