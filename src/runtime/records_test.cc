@@ -54,6 +54,9 @@ TEST(RecordsTest, WhatAVmIsRestoredFromIsPartOfItsConfiguration) {
   ShimConfig sent = example();
   sent.vm.memory_file = vmm::MemoryFile{.path = "/m\xff", .shared = false};
   sent.vm.device_state = "/s";
+  sent.vm.stand_still = true;
+  sent.vm.layers = {"/l\xff", "/m"};
+  sent.resume = ResumeRecord{.stdout_offset = 1, .stderr_offset = std::uint64_t{1} << 40U, .another_box = true};
   const auto got = shim_config_from_json(through_text(to_json(sent)));
   ASSERT_TRUE(got) << got.error().message();
   EXPECT_EQ(got->vm.memory_file->path, "/m\xff");
@@ -100,7 +103,7 @@ TEST(RecordsTest, LeaseStateAndExitRecordsAreReadBackAsWritten) {
   }
 
   const ExitRecord exit{
-      .generation = 3, .failed = true, .code = 137, .signal = 9, .oom_killed = true, .reason = "r", .finished_at = "t"};
+      .generation = 3, .failed = true, .code = 137, .signal = 9, .oom_killed = true, .reason = "r", .finished_at = "t", .suspended = true};
   const auto exit_back = exit_record_from_json(through_text(to_json(exit)));
   ASSERT_TRUE(exit_back) << exit_back.error().message();
   EXPECT_EQ(to_json(*exit_back), to_json(exit));

@@ -52,6 +52,24 @@ TEST(StatusTest, WhileTheLeaseIsHeldThePhaseTells) {
   EXPECT_EQ(derive_status(with_lease_held(Phase::kStopping)).status, BoxStatus::kStopping);
 }
 
+TEST(StatusTest, WithACheckpointItIsSuspendedWhateverEndedIt) {
+  Observation seen = started_once();
+  seen.checkpoint = true;
+  EXPECT_EQ(derive_status(seen).status, BoxStatus::kSuspended) << "its shim was killed right after it had taken it";
+  EXPECT_FALSE(rests_on_absence(seen));
+  seen.exit = exit_record(3, true);
+  EXPECT_EQ(derive_status(seen).reason, "its last start has failed: QEMU was killed");
+  seen.boot_id = "boot-3";
+  EXPECT_EQ(derive_status(seen).status, BoxStatus::kSuspended);
+  seen.row.generation = 0;
+  EXPECT_EQ(derive_status(seen).status, BoxStatus::kSuspended);
+  seen.lease = {true, lease_record(3)};
+  EXPECT_NE(derive_status(seen).status, BoxStatus::kSuspended);
+  seen.lease = {};
+  seen.row.remove_intent = true;
+  EXPECT_EQ(derive_status(seen).status, BoxStatus::kFailed);
+}
+
 TEST(StatusTest, AStateOfAnEarlierStartMeansThatTheShimHasOnlyJustBegun) {
   EXPECT_EQ(derive_status(with_lease_held(Phase::kRunning, 2)).status, BoxStatus::kStarting);
   Observation none = with_lease_held(Phase::kRunning);

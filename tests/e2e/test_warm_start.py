@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import pytest
-from boxlite_testing import census, identity, proc
+from boxlite_testing import census, identity, oci, proc
 from boxlite_testing.cli import BIN_DIR
 from boxlite_testing.waiting import wait_until
 
@@ -95,6 +95,37 @@ def test_boxes_of_one_template_are_not_each_other(boxlite, demo):
     assert starts(boxlite) == (count + 1, 0)
     for what in range(4):
         assert len({lines[what] for lines in told}) == count, told
+
+
+@pytest.fixture(scope="session")
+def keys_image(images):
+    """With ssh-keygen of this host and what it is linked with."""
+    layer = oci.Layer()
+    program = "/usr/bin/ssh-keygen"
+    listed = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
+    for path in {program, *re.findall(r"(/\S+) \(", listed)}:
+        with open(path, "rb") as file:
+            layer.file(path[1:], file.read(), 0o755)
+    return "oci:" + oci.write_demo(f"{images}/keys", layer.tar())
+
+
+@identity.by_root
+def test_fifty_boxes_of_one_template_have_nothing_in_common_that_was_drawn(boxlite, keys_image):
+    count = 50
+    boxlite.ok("run", "--rm", "--network", "none", keys_image, "true")
+    draw = ("head -c 16 /dev/urandom | od -An -tx1; cat /proc/sys/kernel/random/uuid /proc/sys/kernel/random/boot_id /dev/boxlite-generation; "
+            "ssh-keygen -q -t ed25519 -N '' -f /root/key && awk '{print $2}' /root/key.pub; date +%s")
+
+    def one(_):
+        before = time.time()
+        lines = boxlite.ok("run", "--rm", "--network", "none", keys_image, "sh", "-c", draw).splitlines()
+        return lines, before, time.time()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(one, range(count)))
+    assert starts(boxlite) == (count + 1, 0)
+    for what in range(5):
+        assert len({lines[what] for lines, _, _ in told}) == count, [lines[what] for lines, _, _ in told]
+    assert all(before - 1 <= int(lines[5]) <= after + 1 for lines, before, after in told), "the clock is the host's"
 
 
 def test_the_clock_of_a_box_is_the_hosts_however_old_its_template_is(boxlite, demo):
