@@ -422,18 +422,19 @@ Result<void> Shim::conclude() {
   const auto written = write_exit_record(paths_, id_, record);
   if (!written) log("{}", written.error().message());
   (void)sys::unlink(paths_.box(id_) + "/" + kPortalSocket);
-  // What this run's memory lay on is nobody's any more.
-  if (!suspended_ && !(config_.resume && !checkpoint_used_)) (void)sys::unlink(paths_.box(id_) + "/memory");
   // Then the starter begins again, without the template.
   const bool of_template = !config_.vm.device_state.empty() && !config_.resume && !answered_ && !stop_requested_;
   // What the box is, is not on its disk alone.
   const bool kept = suspended_ || (config_.resume && !checkpoint_used_);
+  if (!kept) (void)sys::unlink(paths_.box(id_) + "/memory");
+  // Asked before it is told: then it goes its own way.
+  const bool begun_again = of_template && !starter_.gone();
   if (!main_started_) {
     starter_.report_failure(
         failure_ ? *failure_ : Error(stop_requested_ ? ErrorCode::kInvalidState : ErrorCode::kInternal, record.reason),
         of_template);
   }
-  if (!kept && config_.box.options.auto_remove && !(of_template && !starter_.gone())) {
+  if (!kept && config_.box.options.auto_remove && !begun_again) {
     if (const auto left = lease_->leave(record); !left) log("{}", left.error().message());
     FAILPOINT("shim.left");
     if (!remover_) {  // its start did not come that far
