@@ -163,8 +163,8 @@ class Box {
   /// Goes on where it stood; its clock is set to the host's.
   Result<void> unpause();
 
-  /// The running machine is written to the disk and ends; start() goes on where it stood, also after a reboot of the host. Commands of
-  /// exec that run in it go on too, without whoever had attached. kUnsupported: a box with volumes.
+  /// The running machine is written to the disk and ends; start() goes on where it stood, also after a reboot of the host.
+  /// Commands of exec that run in it go on too, without whoever had attached. kUnsupported: a box with volumes.
   Result<void> pause_to_disk();
 
   /// Keeps the disk as it is, of a running box as after fsfreeze(8), and with `memory` the running machine too. The box goes on.
@@ -173,13 +173,13 @@ class Box {
   /// The oldest first.
   Result<std::vector<SnapshotInfo>> snapshots() const;
   Result<void> remove_snapshot(const std::string& name);
-  /// The box, which must not run (kInvalidState), becomes what it was: stopped, or with memory suspended. What it is now is lost, its
-  /// snapshots stay.
+  /// The box, which must not run (kInvalidState), becomes what it was: stopped, or with memory suspended. What it is now is lost,
+  /// its snapshots stay.
   Result<void> restore_snapshot(const std::string& name);
 
-  /// New boxes that go on from the running one's memory and disk of this moment, each by itself: connections are broken in them, ports
-  /// of the host that lead into this one get others, random numbers, host name and machine id differ. Returns when they run.
-  /// kUnsupported: a box with volumes.
+  /// New boxes that go on from the running one's memory and disk of this moment, each by itself: connections are broken in them,
+  /// ports of the host that lead into this one get others, random numbers, host name and machine id differ. Returns when they
+  /// run. kUnsupported: a box with volumes.
   Result<std::vector<Box>> fork(const ForkOptions& options = {});
 
   /// Waits until the box does not run, without polling; its exit code (0 for a box that never ran).

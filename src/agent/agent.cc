@@ -412,7 +412,8 @@ Result<void> Agent::resize(const proto::Resize& call) {
 Result<void> Agent::freeze(const Caller& caller, const proto::Freeze& call) {
   if (state_ != State::kRunning) return fail(ErrorCode::kInvalidState, "the main command of the box is not running");
   if (call.what() == proto::Freeze::PROCESSES)
-    return freezer_.freeze_processes(call.write_out(), [this, caller](const Result<void>& frozen) { calls_.reply(caller, frozen); });
+    return freezer_.freeze_processes(call.write_out(),
+                                     [this, caller](const Result<void>& frozen) { calls_.reply(caller, frozen); });
   TRY(freezer_.freeze_file_system());
   calls_.reply(caller, {});
   return {};

@@ -9,7 +9,8 @@
 //    container that hangs its own execs hangs nothing else.
 //  - A command that has run out of time gets SIGTERM and kGraceAfterTimeout later SIGKILL, with all of its cgroup: what has left
 //    its process group or session is reached, too. The limit is kept here, so it holds when the client is gone.
-//  - A checkpoint is taken with the container's processes frozen. What comes of it finds this agent in the same state, and its first
+//  - A checkpoint is taken with the container's processes frozen. What comes of it finds this agent in the same state, and its
+//  first
 //    call there is Adopt instead of Configure.
 //  - The end. Main's death kills the container: the kernel kills its pid namespace, and each session ends through the same
 //  SIGCHLD.

@@ -46,8 +46,8 @@ Result<void> enter_container_cgroup();
 /// SIGKILL to every process of the container, also those it has put into cgroups of their own.
 Result<void> kill_container_cgroup();
 
-/// Every process of the container stops where it is, or goes on. It takes a moment: container_is_frozen() of open_container_events(),
-/// which reports EPOLLPRI at each change.
+/// Every process of the container stops where it is, or goes on. It takes a moment: container_is_frozen() of
+/// open_container_events(), which reports EPOLLPRI at each change.
 Result<void> freeze_container(bool frozen);
 Result<UniqueFd> open_container_events();
 bool container_is_frozen(int events);

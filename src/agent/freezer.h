@@ -1,5 +1,5 @@
-// Lets what a checkpoint must not catch in motion stand still: the container's processes (the freezer of cgroups), or the root file
-// system (fsfreeze(8)).
+// Lets what a checkpoint must not catch in motion stand still: the container's processes (the freezer of cgroups), or the root
+// file system (fsfreeze(8)).
 #pragma once
 
 #include <functional>
@@ -18,8 +18,8 @@ class Freezer {
   Freezer& operator=(const Freezer&) = delete;
   ~Freezer() { stop_waiting(); }
 
-  /// `on_frozen`: none of them runs any more; an error: they have not come to rest in time, and go on. `write_out`: what they have
-  /// written is on the disk then, for whoever has nothing but the disk.
+  /// `on_frozen`: none of them runs any more; an error: they have not come to rest in time, and go on. `write_out`: what they
+  /// have written is on the disk then, for whoever has nothing but the disk.
   Result<void> freeze_processes(bool write_out, std::function<void(Result<void>)> on_frozen);
 
   /// What is dirty is written out first, which may take its time.

@@ -9,15 +9,15 @@ namespace boxlite::cli {
 namespace {
 
 constexpr std::array<std::pair<std::string_view, BoxStatus>, 10> kStatuses = {{{"created", BoxStatus::kCreated},
-                                                                              {"starting", BoxStatus::kStarting},
-                                                                              {"running", BoxStatus::kRunning},
-                                                                              {"paused", BoxStatus::kPaused},
-                                                                              {"stopping", BoxStatus::kStopping},
-                                                                              {"stopped", BoxStatus::kStopped},
-                                                                              {"exited", BoxStatus::kStopped},  // docker's
-                                                                              {"suspended", BoxStatus::kSuspended},
-                                                                              {"failed", BoxStatus::kFailed},
-                                                                              {"unresponsive", BoxStatus::kUnresponsive}}};
+                                                                               {"starting", BoxStatus::kStarting},
+                                                                               {"running", BoxStatus::kRunning},
+                                                                               {"paused", BoxStatus::kPaused},
+                                                                               {"stopping", BoxStatus::kStopping},
+                                                                               {"stopped", BoxStatus::kStopped},
+                                                                               {"exited", BoxStatus::kStopped},  // docker's
+                                                                               {"suspended", BoxStatus::kSuspended},
+                                                                               {"failed", BoxStatus::kFailed},
+                                                                               {"unresponsive", BoxStatus::kUnresponsive}}};
 
 bool has_label(const BoxInfo& box, const std::string& wanted) {
   const std::size_t equals = wanted.find('=');

@@ -17,7 +17,8 @@ struct Operand {
 Result<std::optional<Operand>> box_and_name(const Invocation& invocation, FlagSet& flags) {
   TRY_ASSIGN(auto operands, flags.parse(invocation.arguments, Operands::kAnywhere));
   if (!operands) return std::nullopt;
-  if (operands->size() != 2) return flags.usage_error(fmt::format("a BOX and a NAME are needed, got {} operands", operands->size()));
+  if (operands->size() != 2)
+    return flags.usage_error(fmt::format("a BOX and a NAME are needed, got {} operands", operands->size()));
   return Operand{std::move((*operands)[0]), std::move((*operands)[1])};
 }
 
@@ -46,7 +47,8 @@ Result<int> verb_list_snapshots(Invocation& invocation) {
   flags.value("--format", "json", format, "A JSON array instead of a table");
   TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kAnywhere));
   if (!operands) return 0;
-  if (operands->size() != 1) return flags.usage_error(fmt::format("snapshot ls takes one BOX, got {} operands", operands->size()));
+  if (operands->size() != 1)
+    return flags.usage_error(fmt::format("snapshot ls takes one BOX, got {} operands", operands->size()));
   TRY(require_json(format));
   TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
   TRY_ASSIGN(const Box box, runtime.get(operands->front()));
@@ -88,7 +90,8 @@ Result<int> verb_remove_snapshots(Invocation& invocation) {
 }
 
 Result<int> verb_restore_snapshot(Invocation& invocation) {
-  FlagSet flags(invocation, "snapshot restore", "BOX NAME", "Make a box, which must not run, what it was; what it is now is lost");
+  FlagSet flags(invocation, "snapshot restore", "BOX NAME",
+                "Make a box, which must not run, what it was; what it is now is lost");
   TRY_ASSIGN(const auto operand, box_and_name(invocation, flags));
   if (!operand) return 0;
   TRY_ASSIGN(const Runtime runtime, open_existing(invocation));

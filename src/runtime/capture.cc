@@ -10,12 +10,12 @@
 //                                             ◀───  the disk is copied
 //   or: syncs all, "end"                      ───▶  renames *.new, the record last: the box is on the disk; ends its VM
 //
-// The shim is confined: it can read no other process's memory, and can make nothing of this command do it for it. QEMU is found by the
-// kernel's word for who listens at the socket, and as a process below that one, never by what the shim says.
+// The shim is confined: it can read no other process's memory, and can make nothing of this command do it for it. QEMU is found
+// by the kernel's word for who listens at the socket, and as a process below that one, never by what the shim says.
 //
-// Whoever dies: this command, and the shim sees its end and lets the box go on, what it has left has the names *.new, and is removed by
-// the next who has the lock. The shim, and with it the VM: then there is a checkpoint if the record had been renamed, which is of the
-// moment in which the disk has stood still ever since.
+// Whoever dies: this command, and the shim sees its end and lets the box go on, what it has left has the names *.new, and is
+// removed by the next who has the lock. The shim, and with it the VM: then there is a checkpoint if the record had been renamed,
+// which is of the moment in which the disk has stood still ever since.
 #include "runtime/capture.h"
 
 #include <fcntl.h>
@@ -133,11 +133,13 @@ Result<Capture> Capture::take(const Context& context, const BoxRow& row, Wish wi
   const std::string directory = context.paths.box(row.id);
   auto lock = try_lock_checkpoints(directory);
   if (!lock) return std::unexpected(explain_failure(context, row, lock.error()));
-  if (!*lock) return fail(ErrorCode::kInvalidState, "box {}: another checkpoint of it is being taken; wait for its end", row.name);
+  if (!*lock)
+    return fail(ErrorCode::kInvalidState, "box {}: another checkpoint of it is being taken; wait for its end", row.name);
   Capture capture(std::move(**lock), directory, row.name, wish);
   TRY(capture.named(capture.prepare(row, context.paths)));
   auto asked = capture.ask(context, row);
-  if (!asked && asked.error().code() == ErrorCode::kUnavailable) return std::unexpected(explain_failure(context, row, asked.error()));
+  if (!asked && asked.error().code() == ErrorCode::kUnavailable)
+    return std::unexpected(explain_failure(context, row, asked.error()));
   TRY(capture.named(std::move(asked)));
   return capture;
 }

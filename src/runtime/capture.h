@@ -21,8 +21,8 @@ class Capture {
     bool write_out = false;  // with memory: the disk alone shall be worth something too
   };
 
-  /// Returns when the box stands still and its memory is copied; without memory, when the whole is done. kInvalidState: it does not
-  /// run, or another checkpoint of it is being taken; kUnsupported: of such a box none can be taken.
+  /// Returns when the box stands still and its memory is copied; without memory, when the whole is done. kInvalidState: it does
+  /// not run, or another checkpoint of it is being taken; kUnsupported: of such a box none can be taken.
   static Result<Capture> take(const Context& context, const BoxRow& row, Wish wish);
 
   Capture(Capture&& other) noexcept;
@@ -38,8 +38,8 @@ class Capture {
   /// The checkpoint becomes the box's, durably, and the box ends: its next start goes on from it. Returns when that is sure.
   Result<void> end();
 
-  /// Puts what was captured into an empty directory: the files that checkpoint.h lists, but the record. Those of the disk are links to
-  /// the box's frozen ones and what was captured on top of them.
+  /// Puts what was captured into an empty directory: the files that checkpoint.h lists, but the record. Those of the disk are
+  /// links to the box's frozen ones and what was captured on top of them.
   Result<void> move_into(const std::string& directory);
 
  private:

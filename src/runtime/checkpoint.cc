@@ -115,12 +115,10 @@ Result<Json> describe_machine(const MachineFacts& facts) {
 }
 
 Result<void> check_machine(const Json& then, const Json& now) {
-  static constexpr std::array kWords = {std::pair("qemu", "its QEMU is another by now"),
-                                        std::pair("accelerator", "it ran with another accelerator"),
-                                        std::pair("cpu", "this host's CPU is another"),
-                                        std::pair("cpus", "it had another number of CPUs"),
-                                        std::pair("memory_mib", "it had another size of memory"),
-                                        std::pair("nic", "it had another network device")};
+  static constexpr std::array kWords = {
+      std::pair("qemu", "its QEMU is another by now"),          std::pair("accelerator", "it ran with another accelerator"),
+      std::pair("cpu", "this host's CPU is another"),           std::pair("cpus", "it had another number of CPUs"),
+      std::pair("memory_mib", "it had another size of memory"), std::pair("nic", "it had another network device")};
   if (!then.is_object()) return fail(ErrorCode::kCorrupt, "what it ran on is not recorded");
   for (const auto& [key, words] : kWords) {
     const Json a = then.value(key, Json());
@@ -130,7 +128,8 @@ Result<void> check_machine(const Json& then, const Json& now) {
   const double before = then.value("tsc_khz", 0.0);
   const double here = now.value("tsc_khz", 0.0);
   if (std::abs(before - here) > kClockTolerance * std::max(before, here))
-    return fail(ErrorCode::kUnsupported, "this host's clock has another frequency ({:.0f} kHz then, {:.0f} kHz now)", before, here);
+    return fail(ErrorCode::kUnsupported, "this host's clock has another frequency ({:.0f} kHz then, {:.0f} kHz now)", before,
+                here);
   return {};
 }
 

@@ -5,8 +5,8 @@
 //   device-state      the state of the VM's devices; the same
 //   layer-<n>.qcow2   the frozen disks, each on top of the one before and the first on the image's base
 //
-// In a box's own directory the first three are what its next start goes on from, and the layers lie below its disk.qcow2. Frozen files
-// are never written again, so that any number of directories share them as hard links: with the last link a file goes.
+// In a box's own directory the first three are what its next start goes on from, and the layers lie below its disk.qcow2. Frozen
+// files are never written again, so that any number of directories share them as hard links: with the last link a file goes.
 #pragma once
 
 #include <cstdint>

@@ -17,8 +17,12 @@ class CheckpointTest : public ::testing::Test {
 
 CheckpointRecord example() {
   CheckpointRecord record;
-  record.machine = {{"qemu", "1 bytes, CRC-32 00000001"}, {"accelerator", "tcg"}, {"cpus", 1},
-                    {"memory_mib", 512},                  {"nic", true},          {"tsc_khz", 2'000'000}};
+  record.machine = {{"qemu", "1 bytes, CRC-32 00000001"},
+                    {"accelerator", "tcg"},
+                    {"cpus", 1},
+                    {"memory_mib", 512},
+                    {"nic", true},
+                    {"tsc_khz", 2'000'000}};
   record.memory_bytes = 4096;
   record.device_state_crc32 = 0xcbf43926;  // of "123456789"
   record.stdout_offset = 7;

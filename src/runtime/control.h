@@ -3,13 +3,15 @@
 // A connection begins with one line:
 //   "agent 1\n"     the rest is one stream of the agent protocol (proto/agent.proto), bridged unread in both directions
 //   "checkpoint 1\n"   then lines: a checkpoint of the running box is taken together with the client
-//     {"memory":true,"disk":"top"}                 disk: "none", "top": of the box's own disk, "all": of it and the frozen ones below
-//     with "write_out":true                          what the box has written is on the disk too, as far as its memory goes back to
+//     {"memory":true,"disk":"top"}                 disk: "none", "top": of the box's own disk, "all": of it and the frozen ones
+//     below with "write_out":true                          what the box has written is on the disk too, as far as its memory goes
+//     back to
 //                                                  → with memory, when the VM stands still: {"memory_at":"7f5a…","stdout":0,
 //                                                    "stderr":0}: where QEMU has the guest's memory, and where the main command's
 //                                                    output has been read to
-//     go on                                        → {"ok":true} when the copy of the disk is whole; without memory it is not asked
-//     end                                          → {"ok":true}: the checkpoint is the box's, whose VM ends; with disk "none"
+//     go on                                        → {"ok":true} when the copy of the disk is whole; without memory it is not
+//     asked end                                          → {"ok":true}: the checkpoint is the box's, whose VM ends; with disk
+//     "none"
 //                                                  At any time {"error":…}: the box goes on. As when the client closes.
 //   "control 1\n"   then one JSON object on a line from the client, one JSON object on a line from the shim, then closed:
 //     {"call":"ping"}                              → {"ok":true,"paused":"why the VM is paused, or

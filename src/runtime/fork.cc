@@ -1,9 +1,9 @@
 // Theory of operation.
 //
-// One checkpoint is taken of the parent, which goes on at once. A child is a box like any other whose directory has that checkpoint,
-// as links: to the memory, which all children map privately, and to the disk, on top of which each has an empty one of its own. It is
-// started as a box that was paused to disk is. The checkpoint's own directory goes when the children are made; its files go with the
-// last who has a link or a mapping.
+// One checkpoint is taken of the parent, which goes on at once. A child is a box like any other whose directory has that
+// checkpoint, as links: to the memory, which all children map privately, and to the disk, on top of which each has an empty one
+// of its own. It is started as a box that was paused to disk is. The checkpoint's own directory goes when the children are made;
+// its files go with the last who has a link or a mapping.
 #include "runtime/fork.h"
 
 #include <sys/stat.h>

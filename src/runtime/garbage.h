@@ -15,8 +15,8 @@ namespace boxlite {
 /// Is this what write_file_atomic() and write_file_volatile() call a file before it has its name?
 bool is_temporary_name(std::string_view name);
 
-/// Such files whose writer is dead, and what killed commands have left of checkpoints: in the directory of a box, when nothing runs it or works on it; elsewhere, where none takes
-/// more than milliseconds, when they are older than ten minutes.
+/// Such files whose writer is dead, and what killed commands have left of checkpoints: in the directory of a box, when nothing
+/// runs it or works on it; elsewhere, where none takes more than milliseconds, when they are older than ten minutes.
 std::vector<std::string> abandoned_files(const HomePaths& paths);
 
 /// Removes the cgroups (box_cgroup.h) that killed shims have left.

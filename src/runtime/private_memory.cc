@@ -33,7 +33,8 @@ bool is_zero(std::span<const std::uint64_t> words) {
 
 class Copier {
  public:
-  Copier(pid_t pid, std::uint64_t address, int file) : pid_(pid), address_(address), file_(file), buffer_(kPagesAtOnce * kPage / 8) {}
+  Copier(pid_t pid, std::uint64_t address, int file)
+      : pid_(pid), address_(address), file_(file), buffer_(kPagesAtOnce * kPage / 8) {}
 
   /// Pages from..to, counted from the address.
   Result<void> copy(std::uint64_t from, std::uint64_t to) {
@@ -55,7 +56,8 @@ class Copier {
       const bool zero = is_zero(words.subspan(page * kWords, kWords));
       std::uint64_t end = page + 1;
       while (end < count && is_zero(words.subspan(end * kWords, kWords)) == zero) ++end;
-      TRY(zero ? punch(first + page, end - page) : write(first + page, std::as_bytes(words.subspan(page * kWords, (end - page) * kWords))));
+      TRY(zero ? punch(first + page, end - page)
+               : write(first + page, std::as_bytes(words.subspan(page * kWords, (end - page) * kWords))));
       page = end;
     }
     return {};
@@ -97,7 +99,8 @@ Result<void> copy_private_pages(pid_t pid, std::uint64_t address, std::uint64_t 
   for (std::uint64_t first = 0; first < pages; first += entries.size()) {
     entries.resize(std::min<std::uint64_t>(kEntriesAtOnce, pages - first));
     const std::size_t size = entries.size() * sizeof entries[0];
-    const ssize_t got = ::pread(map.get(), entries.data(), size, static_cast<off_t>((address / kPage + first) * sizeof entries[0]));
+    const ssize_t got =
+        ::pread(map.get(), entries.data(), size, static_cast<off_t>((address / kPage + first) * sizeof entries[0]));
     if (got < 0) return fail_errno("/proc/{}/pagemap", pid);
     if (static_cast<std::size_t>(got) != size) return fail(ErrorCode::kUnavailable, "QEMU (process {}) has ended", pid);
     for (std::size_t page = 0; page < entries.size();) {

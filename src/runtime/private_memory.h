@@ -9,8 +9,9 @@
 
 namespace boxlite {
 
-/// Copies the private pages of `bytes` at `address` in the process, which stands still, to their places in `file`. What is not copied
-/// is as it is in the file that is mapped there, or zero. Zeros become holes. kPermissionDenied: this process may not read that one.
+/// Copies the private pages of `bytes` at `address` in the process, which stands still, to their places in `file`. What is not
+/// copied is as it is in the file that is mapped there, or zero. Zeros become holes. kPermissionDenied: this process may not read
+/// that one.
 Result<void> copy_private_pages(pid_t pid, std::uint64_t address, std::uint64_t bytes, int file);
 
 /// Copies what is not a hole, after the whole file has been tried to be shared (reflink). `to` is empty.

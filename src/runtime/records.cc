@@ -202,10 +202,9 @@ Result<StateRecord> state_record_from_json(const Json& json) {
 }
 
 Json to_json(const ExitRecord& record) {
-  return {{"version", kRecordVersion}, {"generation", record.generation},  {"failed", record.failed},
-          {"code", record.code},       {"signal", record.signal},          {"oom_killed", record.oom_killed},
-          {"reason", record.reason},   {"finished_at", record.finished_at},
-          {"suspended", record.suspended}};
+  return {{"version", kRecordVersion}, {"generation", record.generation},   {"failed", record.failed},
+          {"code", record.code},       {"signal", record.signal},           {"oom_killed", record.oom_killed},
+          {"reason", record.reason},   {"finished_at", record.finished_at}, {"suspended", record.suspended}};
 }
 
 Result<ExitRecord> exit_record_from_json(const Json& json) {
@@ -226,21 +225,21 @@ Result<ExitRecord> exit_record_from_json(const Json& json) {
 
 Json to_json(const ShimConfig& config) {
   Json json = {{"version", kRecordVersion},
-          {"home", bytes_to_text(config.home)},
-          {"box_id", config.box_id},
-          {"generation", config.generation},
-          {"owner_bound", config.owner_bound},
-          {"attach", config.attach},
-          {"box", to_json(config.box)},
-          {"env", byte_list_to_json(config.env)},
-          {"rows", config.rows},
-          {"columns", config.columns},
-          {"vm", vm_to_json(config.vm)},
-          {"isolation", to_json(config.isolation)},
-          {"cgroup_place", bytes_to_text(config.cgroup_place)},
-          {"programs", programs_to_json(config.programs)},
-          {"net_program", bytes_to_text(config.net_program)},
-          {"listeners", listeners_to_json(config.listeners)}};
+               {"home", bytes_to_text(config.home)},
+               {"box_id", config.box_id},
+               {"generation", config.generation},
+               {"owner_bound", config.owner_bound},
+               {"attach", config.attach},
+               {"box", to_json(config.box)},
+               {"env", byte_list_to_json(config.env)},
+               {"rows", config.rows},
+               {"columns", config.columns},
+               {"vm", vm_to_json(config.vm)},
+               {"isolation", to_json(config.isolation)},
+               {"cgroup_place", bytes_to_text(config.cgroup_place)},
+               {"programs", programs_to_json(config.programs)},
+               {"net_program", bytes_to_text(config.net_program)},
+               {"listeners", listeners_to_json(config.listeners)}};
   if (config.resume) {
     json["resume"] = {{"stdout", config.resume->stdout_offset},
                       {"stderr", config.resume->stderr_offset},

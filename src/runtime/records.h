@@ -88,8 +88,8 @@ struct ShimConfig {
   std::vector<IsolationLayer> isolation = {};
   std::string cgroup_place = {};  // "": the box gets none
   vmm::VmPrograms programs;
-  std::string net_program;                // boxlite-net
-  std::vector<ListenerRecord> listeners;  // descriptors that the shim inherits
+  std::string net_program;                  // boxlite-net
+  std::vector<ListenerRecord> listeners;    // descriptors that the shim inherits
   std::optional<ResumeRecord> resume = {};  // then vm.device_state is the box's own checkpoint's
 };
 

@@ -102,8 +102,14 @@ TEST(RecordsTest, LeaseStateAndExitRecordsAreReadBackAsWritten) {
     EXPECT_EQ(to_json(*state_back), to_json(state));
   }
 
-  const ExitRecord exit{
-      .generation = 3, .failed = true, .code = 137, .signal = 9, .oom_killed = true, .reason = "r", .finished_at = "t", .suspended = true};
+  const ExitRecord exit{.generation = 3,
+                        .failed = true,
+                        .code = 137,
+                        .signal = 9,
+                        .oom_killed = true,
+                        .reason = "r",
+                        .finished_at = "t",
+                        .suspended = true};
   const auto exit_back = exit_record_from_json(through_text(to_json(exit)));
   ASSERT_TRUE(exit_back) << exit_back.error().message();
   EXPECT_EQ(to_json(*exit_back), to_json(exit));

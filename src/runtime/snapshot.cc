@@ -1,11 +1,11 @@
 // Theory of operation.
 //
-// A snapshot is made in snapshots/.<random>.new and renamed; it is removed by the rename back, and then file by file. What has such a
-// name and nobody's lock (capture.lock) was left by a command that was killed, and goes with the next snapshot.
+// A snapshot is made in snapshots/.<random>.new and renamed; it is removed by the rename back, and then file by file. What has
+// such a name and nobody's lock (capture.lock) was left by a command that was killed, and goes with the next snapshot.
 //
-// To restore one, what the box is to consist of is built beside it, as restore.new, and renamed to restore: that is the moment. Then
-// its parts are put in their places, each step harmless when it is done twice, and restore goes. A command that is killed in between
-// has its work finished by the next start or snapshot.
+// To restore one, what the box is to consist of is built beside it, as restore.new, and renamed to restore: that is the moment.
+// Then its parts are put in their places, each step harmless when it is done twice, and restore goes. A command that is killed in
+// between has its work finished by the next start or snapshot.
 #include "runtime/snapshot.h"
 
 #include <fcntl.h>
@@ -130,8 +130,9 @@ Result<void> create_snapshot(Context& context, const BoxRow& row, const std::str
   const std::string box = context.paths.box(row.id);
   const std::string target = snapshots_of(box) + "/" + name;
   if (::access(target.c_str(), F_OK) == 0) {
-    return fail(ErrorCode::kAlreadyExists, "box {} has a snapshot {} already; choose another name, or remove it: boxlite snapshot rm {} {}",
-                row.name, name, row.name, name);
+    return fail(ErrorCode::kAlreadyExists,
+                "box {} has a snapshot {} already; choose another name, or remove it: boxlite snapshot rm {} {}", row.name, name,
+                row.name, name);
   }
   TRY_ASSIGN(const std::optional<OpLock::Locked> at_rest, lock_at_rest(context, row));
   if (at_rest) {
@@ -158,7 +159,8 @@ Result<std::vector<SnapshotInfo>> list_snapshots(const Context& context, const B
     const std::string path = directory + "/" + name;
     TRY_ASSIGN(const std::optional<CheckpointRecord> record, read_checkpoint(path));
     if (!record) continue;  // it is just being removed
-    found.push_back({.name = name, .created_at = record->created_at, .memory = record->memory_bytes > 0, .bytes = disk_usage(path)});
+    found.push_back(
+        {.name = name, .created_at = record->created_at, .memory = record->memory_bytes > 0, .bytes = disk_usage(path)});
   }
   std::ranges::sort(found, {}, &SnapshotInfo::created_at);
   return found;
@@ -192,8 +194,9 @@ Result<void> restore_snapshot(Context& context, const BoxRow& row, const std::st
   TRY(check_name(name));
   TRY_ASSIGN(const std::optional<OpLock::Locked> at_rest, lock_at_rest(context, row));
   if (!at_rest) {
-    return fail(ErrorCode::kInvalidState, "box {} is running, and what it has not written would be lost; stop it first: boxlite stop {}",
-                row.name, row.name);
+    return fail(ErrorCode::kInvalidState,
+                "box {} is running, and what it has not written would be lost; stop it first: boxlite stop {}", row.name,
+                row.name);
   }
   const std::string box = context.paths.box(row.id);
   TRY_ASSIGN(const OfdLock lock, lock_checkpoints(row, box));

@@ -1,4 +1,5 @@
-// Snapshots of a box, in its directory: snapshots/<name>/ holds what checkpoint.h lists. A snapshot appears and goes by one rename.
+// Snapshots of a box, in its directory: snapshots/<name>/ holds what checkpoint.h lists. A snapshot appears and goes by one
+// rename.
 #pragma once
 
 #include <string>
@@ -16,8 +17,8 @@ Result<std::vector<SnapshotInfo>> list_snapshots(const Context& context, const B
 Result<void> remove_snapshot(const Context& context, const BoxRow& row, const std::string& name);
 Result<void> restore_snapshot(Context& context, const BoxRow& row, const std::string& name);
 
-/// A restore that was begun and not finished, because its command was killed. With the box's operation lock, before anything else is
-/// done with its disk.
+/// A restore that was begun and not finished, because its command was killed. With the box's operation lock, before anything else
+/// is done with its disk.
 Result<void> finish_restore(const std::string& box_directory);
 
 /// Makes a directory into what a box is of: links to the frozen files of a snapshot, and an empty disk on top of its layers.

@@ -236,9 +236,8 @@ Result<void> add_checkpoint(const Context& context, const Host& host, const BoxR
   config.vm.memory_file = vmm::MemoryFile{.path = directory + "/memory", .shared = false};
   config.vm.device_state = directory + "/device-state";
   config.vm.stand_still = true;
-  config.resume = ResumeRecord{.stdout_offset = record->stdout_offset,
-                               .stderr_offset = record->stderr_offset,
-                               .another_box = record->box_id != row.id};
+  config.resume = ResumeRecord{
+      .stdout_offset = record->stdout_offset, .stderr_offset = record->stderr_offset, .another_box = record->box_id != row.id};
   return {};
 }
 

@@ -98,7 +98,8 @@ DerivedStatus derive_status(const Observation& seen) {
 }
 
 bool rests_on_absence(const Observation& seen) {
-  return !seen.lease.held && !seen.checkpoint && seen.row.generation > 0 && !seen.row.remove_intent && !exited(seen) && !rebooted(seen);
+  return !seen.lease.held && !seen.checkpoint && seen.row.generation > 0 && !seen.row.remove_intent && !exited(seen) &&
+         !rebooted(seen);
 }
 
 }  // namespace boxlite

@@ -19,7 +19,7 @@ struct Observation {
   LeaseState lease;
   std::optional<StateRecord> state;
   std::optional<ExitRecord> exit;
-  bool checkpoint = false;  // there is one that the next start goes on from; looked at when the lease is free
+  bool checkpoint = false;   // there is one that the next start goes on from; looked at when the lease is free
   std::string boot_id;       // of now
   bool shim_silent = false;  // the lease is held, and the shim is stopped or did not answer in time
   bool paused_by_user = false;

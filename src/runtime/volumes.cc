@@ -9,7 +9,8 @@
 // A volume exists when it has a row. Directories are made and taken away inside the transaction that makes and deletes the row,
 // so whoever else makes or uses the volume sees both or neither; a crash in between leaves a directory without a row, which the
 // next volume of that name takes over (it is empty) and the next sweep of the home deletes, or a row without a directory, which
-// the next use makes; the row of an anonymous volume, which nobody will use, is deleted by the next sweep. What a crash leaves in trash/ is deleted with the next volume or by a sweep.
+// the next use makes; the row of an anonymous volume, which nobody will use, is deleted by the next sweep. What a crash leaves in
+// trash/ is deleted with the next volume or by a sweep.
 #include "runtime/volumes.h"
 
 #include <dirent.h>

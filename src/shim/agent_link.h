@@ -54,8 +54,8 @@ class AgentLink {
   /// Ends it without on_gone(): the caller knows.
   void reset(portal::StreamId id);
 
-  /// What has been said so far still reaches the agent; nothing that is said later, until release(). Then its end of the pipe lies
-  /// between two frames.
+  /// What has been said so far still reaches the agent; nothing that is said later, until release(). Then its end of the pipe
+  /// lies between two frames.
   void hold();
   void release();
   /// Hands on what has come and lies in the pipe.

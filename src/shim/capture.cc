@@ -57,9 +57,8 @@ Capture::Capture(EventLoop& loop, Box box, UniqueFd client, Events events)
       events_(std::move(events)) {}
 
 void Capture::begin(std::string early) {
-  deadline_.start(kAskPatience, [self = shared_from_this()] {
-    self->give_up(Error(ErrorCode::kUnavailable, "nothing was asked for"));
-  });
+  deadline_.start(kAskPatience,
+                  [self = shared_from_this()] { self->give_up(Error(ErrorCode::kUnavailable, "nothing was asked for")); });
   input_ = std::move(early);
   if (const std::size_t end = input_.find('\n'); end != std::string::npos) {
     const std::string line = input_.substr(0, end);
@@ -111,7 +110,8 @@ void Capture::on_line(const std::string& line) {
 Result<void> Capture::accept(const Json& request) {
   TRY_ASSIGN(with_memory_, json_get<bool>(request, "memory", kRequest));
   TRY_ASSIGN(const auto disk, json_get<std::string>(request, "disk", kRequest));
-  if (disk != "none" && disk != "top" && disk != "all") return fail(ErrorCode::kInvalidArgument, "\"{}\" is no part of a disk", disk);
+  if (disk != "none" && disk != "top" && disk != "all")
+    return fail(ErrorCode::kInvalidArgument, "\"{}\" is no part of a disk", disk);
   if (!with_memory_ && disk == "none") return fail(ErrorCode::kInvalidArgument, "neither memory nor disk is asked for");
   whole_disk_ = disk == "all";
   TRY_ASSIGN(write_out_, json_get_or<bool>(request, "write_out", kRequest, false));
@@ -164,12 +164,14 @@ void Capture::save_devices() {
 }
 
 void Capture::ask_address() {
-  box_.qmp.execute("human-monitor-command", {{"command-line", "gpa2hva 0"}}, [self = shared_from_this()](const Result<Json>& reply) {
-    if (self->step_ != Step::kStopping) return;
-    if (reply) self->address_ = address_in(*reply);
-    if (self->address_.empty()) return self->give_up(Error(ErrorCode::kInternal, "QEMU does not say where it has the memory"));
-    self->copy_disk();
-  });
+  box_.qmp.execute("human-monitor-command", {{"command-line", "gpa2hva 0"}},
+                   [self = shared_from_this()](const Result<Json>& reply) {
+                     if (self->step_ != Step::kStopping) return;
+                     if (reply) self->address_ = address_in(*reply);
+                     if (self->address_.empty())
+                       return self->give_up(Error(ErrorCode::kInternal, "QEMU does not say where it has the memory"));
+                     self->copy_disk();
+                   });
 }
 
 // The copy is of this moment: before the guest overwrites a cluster that is not copied yet, QEMU copies it.
@@ -183,10 +185,15 @@ void Capture::copy_disk() {
   box_.qmp.execute("blockdev-add",
                    {{"driver", "file"}, {"node-name", "capture-file"}, {"filename", fmt::format("/dev/fdset/{}", kFdSet)}}, note);
   box_.qmp.execute("blockdev-add",
-                   {{"driver", "qcow2"}, {"node-name", "capture"}, {"file", "capture-file"}, {"backing", whole_disk_ ? "base" : box_.disk_below}}, note);
+                   {{"driver", "qcow2"},
+                    {"node-name", "capture"},
+                    {"file", "capture-file"},
+                    {"backing", whole_disk_ ? "base" : box_.disk_below}},
+                   note);
   copying_ = true;
   box_.qmp.on_job_end(kJob, [self = shared_from_this()](const Result<void>& copied) { self->on_copied(copied); });
-  box_.qmp.execute("blockdev-backup", {{"job-id", kJob}, {"device", "disk"}, {"target", "capture"}, {"sync", whole_disk_ ? "full" : "top"}},
+  box_.qmp.execute("blockdev-backup",
+                   {{"job-id", kJob}, {"device", "disk"}, {"target", "capture"}, {"sync", whole_disk_ ? "full" : "top"}},
                    [self = shared_from_this(), failure](const Result<Json>& reply) {
                      if (!reply) {
                        self->box_.qmp.on_job_end(kJob, {});

@@ -1,13 +1,14 @@
-// A checkpoint that is taken of the running box, together with the process that asks for it (runtime/capture.h). That one reads the
-// VM's memory, which this confined process cannot; here the machine is brought to rest for it, the state of its devices is saved, its
-// disk is copied by QEMU, and the machine goes on: whatever becomes of the other process.
+// A checkpoint that is taken of the running box, together with the process that asks for it (runtime/capture.h). That one reads
+// the VM's memory, which this confined process cannot; here the machine is brought to rest for it, the state of its devices is
+// saved, its disk is copied by QEMU, and the machine goes on: whatever becomes of the other process.
 //
 //   with memory:   processes frozen ▶ VM stopped ▶ devices saved ▶ copy of the disk begun ▶ told ▶ memory is read ─┬▶ goes on
 //   disk alone:    file system frozen ▶ copy of the disk begun ▶ goes on ▶ copied ▶ told                           └▶ ends
 //
 // The connection (runtime/control.h, "checkpoint 1") says all of it. Files are the client's, in the box's directory:
 //   device-state.new   empty; written here
-//   layer.new          an empty qcow2 of the disk's size; the disk's own data is copied into it as it is at that moment, or all data,
+//   layer.new          an empty qcow2 of the disk's size; the disk's own data is copied into it as it is at that moment, or all
+//   data,
 //                      also that of the frozen disks below it
 //   memory.new, checkpoint.json.new   written by the client; when the box ends they all become the box's checkpoint, here
 #pragma once

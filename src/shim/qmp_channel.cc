@@ -37,7 +37,9 @@ void QmpChannel::on_event(const std::string& name, const Json& data) {
     const std::string id = json_get_or<std::string>(data, "device", name, "").value_or("");
     if (const auto ended = on_job_end_.extract(id)) {
       const std::string error = json_get_or<std::string>(data, "error", name, "").value_or("");
-      ended.mapped()(error.empty() && name == "BLOCK_JOB_COMPLETED" ? Result<void>() : fail(ErrorCode::kIo, "{}", error.empty() ? "it was cancelled" : error));
+      ended.mapped()(error.empty() && name == "BLOCK_JOB_COMPLETED"
+                         ? Result<void>()
+                         : fail(ErrorCode::kIo, "{}", error.empty() ? "it was cancelled" : error));
     }
   } else if (name == "STOP" && out_of_space_) {
     retry_.start(kRetry, [this] {

@@ -46,7 +46,8 @@ constexpr int kSigTerm = 15;
 constexpr int kMaxSignal = 64;
 constexpr std::string_view kCaptured = "a checkpoint of it is being taken; wait for its end";
 constexpr std::string_view kVolumesStay =
-    "it has volumes, whose files are the host's: its memory cannot be kept without them; stop it, or take a snapshot of its disk alone";
+    "it has volumes, whose files are the host's: its memory cannot be kept without them; stop it, or take a snapshot of its disk "
+    "alone";
 constexpr std::chrono::milliseconds kMaxGrace = std::chrono::hours(24 * 365);
 
 proto::Call signal_call(int number) {
@@ -188,15 +189,15 @@ void Shim::accept_capture(UniqueFd client, std::string early) {
   }();
   if (!refusal.empty()) return Capture::refuse(client.get(), Error(ErrorCode::kInvalidState, std::string(refusal)));
   audit_.captured(*peer);
-  const auto capture = std::make_shared<Capture>(loop_,
-                                       Capture::Box{.link = *link_,
-                                                    .qmp = *qmp_,
-                                                    .directory = paths_.box(id_),
-                                                    .disk_below = config_.vm.layers.empty() ? "base" : fmt::format("layer{}", config_.vm.layers.size() - 1),
-                                                    .output_read = [this] { return output_read_; },
-                                                    .no_memory_reason = config_.box.mounts.empty() ? "" : std::string(kVolumesStay)},
-                                       std::move(client),
-                                       Capture::Events{.on_suspended = [this] { suspend(); }, .on_over = [this] { capture_.reset(); }});
+  const auto capture = std::make_shared<Capture>(
+      loop_,
+      Capture::Box{.link = *link_,
+                   .qmp = *qmp_,
+                   .directory = paths_.box(id_),
+                   .disk_below = config_.vm.layers.empty() ? "base" : fmt::format("layer{}", config_.vm.layers.size() - 1),
+                   .output_read = [this] { return output_read_; },
+                   .no_memory_reason = config_.box.mounts.empty() ? "" : std::string(kVolumesStay)},
+      std::move(client), Capture::Events{.on_suspended = [this] { suspend(); }, .on_over = [this] { capture_.reset(); }});
   capture_ = capture;
   capture->begin(std::move(early));
 }

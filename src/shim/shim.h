@@ -124,12 +124,12 @@ class Shim {
   Timer flush_timer_;
 
   StateRecord state_;
-  bool answered_ = false;    // the agent has
-  bool configured_ = false;  // the agent has mounted the disk: a stop must let it sync
+  bool answered_ = false;                          // the agent has
+  bool configured_ = false;                        // the agent has mounted the disk: a stop must let it sync
   std::array<std::uint64_t, 2> output_read_ = {};  // of the main command's, in its own offsets
   bool checkpoint_used_ = false;                   // the one that this start goes on from
   bool suspended_ = false;
-  bool viewed_ = false;      // the main command's output is
+  bool viewed_ = false;  // the main command's output is
   bool main_started_ = false;
   bool portal_closed_ = false;
   bool vm_ended_ = false;

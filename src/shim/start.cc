@@ -134,11 +134,11 @@ Result<void> Shim::begin() {
   }
   TRY(launch_vm());
   FAILPOINT("shim.vm_started");
-  server_.emplace(
-      loop_, std::move(listener),
-      ControlServer::Handler{[this](const Json& call, const Answer& answer) { on_control(call, answer); },
-                             [this](UniqueFd client, std::string early) { accept_client(std::move(client), std::move(early)); },
-                             [this](UniqueFd client, std::string early) { accept_capture(std::move(client), std::move(early)); }});
+  server_.emplace(loop_, std::move(listener),
+                  ControlServer::Handler{
+                      [this](const Json& call, const Answer& answer) { on_control(call, answer); },
+                      [this](UniqueFd client, std::string early) { accept_client(std::move(client), std::move(early)); },
+                      [this](UniqueFd client, std::string early) { accept_capture(std::move(client), std::move(early)); }});
   // Nothing that the box's processes say has been read yet.
   return confine(files_in_use(paths_, id_, config_.box.mounts, cgroup_ ? cgroup_->path() : ""));
 }
@@ -257,21 +257,21 @@ void Shim::adopt() {
 }
 
 void Shim::view_output() {
-  view_main(*link_, output_read_[0], output_read_[1],
-            {.on_attached =
-                         [this](Result<void> attached) {
-                           if (over() || stop_requested_) return;
-                           if (!attached) return fail_with(attached.error().context("attach to the main command"));
-                           viewed_ = true;
-                           if (configured_) fail_unless(prepared());
-                         },
-                     .on_output = [this](OutputStream stream, std::uint64_t offset,
-                                         std::string_view data) { on_output(stream, offset, data); },
-                     .on_exited = [this](const ExitInfo& info) { on_exited(info); },
-                     .on_lost =
-                         [this](const Error& error) {
-                           if (!over()) fail_with(error.context("the main command's output"));
-                         }});
+  view_main(
+      *link_, output_read_[0], output_read_[1],
+      {.on_attached =
+           [this](Result<void> attached) {
+             if (over() || stop_requested_) return;
+             if (!attached) return fail_with(attached.error().context("attach to the main command"));
+             viewed_ = true;
+             if (configured_) fail_unless(prepared());
+           },
+       .on_output = [this](OutputStream stream, std::uint64_t offset, std::string_view data) { on_output(stream, offset, data); },
+       .on_exited = [this](const ExitInfo& info) { on_exited(info); },
+       .on_lost =
+           [this](const Error& error) {
+             if (!over()) fail_with(error.context("the main command's output"));
+           }});
 }
 
 Result<void> Shim::prepared() {

@@ -22,8 +22,8 @@ void add_disk(std::vector<std::string>& argv, const QemuDescriptors& fds) {
     argv.insert(argv.end(), {"-add-fd", fmt::format("fd={},set={}", fds.layers[i], set)});
     argv.insert(argv.end(),
                 {"-blockdev", fmt::format("driver=file,node-name=layer{}-file,filename=/dev/fdset/{},read-only=on", i, set)});
-    argv.insert(argv.end(),
-                {"-blockdev", fmt::format("driver=qcow2,node-name=layer{},file=layer{}-file,backing={},read-only=on", i, i, below)});
+    argv.insert(argv.end(), {"-blockdev", fmt::format("driver=qcow2,node-name=layer{},file=layer{}-file,backing={},read-only=on",
+                                                      i, i, below)});
     below = fmt::format("layer{}", i);
   }
   argv.insert(argv.end(), {"-blockdev", "driver=file,node-name=disk-file,filename=/dev/fdset/2,discard=unmap"});
@@ -60,8 +60,8 @@ std::vector<std::string> qemu_command(const VmConfig& config, const std::string&
   argv.insert(argv.end(), {"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"});
   // QEMU grows to 64 threads when the disk is slow, and ends where one cannot be made.
   argv.insert(argv.end(), {"-object", fmt::format("main-loop,id=main,thread-pool-max={}", kDiskThreads)});
-  argv.insert(argv.end(),
-              {"-M", std::string("microvm,rtc=on,dump-guest-core=off,suppress-vmdesc=on") + (config.memory_file ? ",memory-backend=memory" : "")});
+  argv.insert(argv.end(), {"-M", std::string("microvm,rtc=on,dump-guest-core=off,suppress-vmdesc=on") +
+                                     (config.memory_file ? ",memory-backend=memory" : "")});
   argv.insert(argv.end(), {"-accel", kvm ? "kvm" : fmt::format("tcg,tb-size={}", kTranslationCacheMib)});
   // A translated `rep movsb` is a loop over bytes: a kernel that is told of fast ones copies at a quarter of the speed (decision
   // 014).

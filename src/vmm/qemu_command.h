@@ -17,10 +17,10 @@ struct QemuDescriptors {
   int portal = -1;   // virtio-serial port
   int console = -1;  // ttyS0
   int qmp = -1;
-  int base_image = -1;  // read-only; -1: no disk
+  int base_image = -1;           // read-only; -1: no disk
   std::vector<int> layers = {};  // read-only
   int overlay = -1;              // read-write
-  int volumes = -1;     // virtio-serial port of the volumes; -1: none
+  int volumes = -1;              // virtio-serial port of the volumes; -1: none
   Nic nic = {};
 };
 

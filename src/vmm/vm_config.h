@@ -38,12 +38,12 @@ struct VmConfig {
   Accelerator accelerator = Accelerator::kTcg;
   unsigned cpus = 1;
   std::uint64_t memory_mib = 512;
-  std::string kernel;            // vmlinux (PVH); a path on the host
-  std::string initramfs;         // cpio holding the agent as /init; a path on the host
-  std::string base_image;        // raw ext4, never written; a path on the host. "" : no disk (the accelerator proof)
+  std::string kernel;                    // vmlinux (PVH); a path on the host
+  std::string initramfs;                 // cpio holding the agent as /init; a path on the host
+  std::string base_image;                // raw ext4, never written; a path on the host. "" : no disk (the accelerator proof)
   std::vector<std::string> layers = {};  // qcow2, each on top of the one before and the first on base_image, never written; paths
-  std::string overlay;           // qcow2 on top of these; a path on the host
-  std::uint64_t disk_bytes = 0;  // size of the disk that the guest sees
+  std::string overlay;                   // qcow2 on top of these; a path on the host
+  std::uint64_t disk_bytes = 0;          // size of the disk that the guest sees
   std::optional<MemoryFile> memory_file;
   /// A path on the host: the VM goes on from this state of its devices, which belongs to memory_file (shim/device_state.h). "":
   /// it boots.
