@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/random.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
@@ -412,8 +413,13 @@ Result<void> Agent::resize(const proto::Resize& call) {
 Result<void> Agent::freeze(const Caller& caller, const proto::Freeze& call) {
   if (state_ != State::kRunning) return fail(ErrorCode::kInvalidState, "the main command of the box is not running");
   if (call.what() == proto::Freeze::PROCESSES)
-    return freezer_.freeze_processes(call.write_out(),
-                                     [this, caller](const Result<void>& frozen) { calls_.reply(caller, frozen); });
+    return freezer_.freeze_processes(call.write_out(), [this, caller](Result<void> frozen) {
+      // Its end may not have been seen yet.
+      const auto ended = sys::poll_one(main_->pidfd(), POLLIN, std::chrono::milliseconds(0));
+      if (frozen && (state_ != State::kRunning || !ended || *ended != 0))
+        frozen = fail(ErrorCode::kInvalidState, "the main command of the box is not running");
+      calls_.reply(caller, frozen);
+    });
   TRY(freezer_.freeze_file_system());
   calls_.reply(caller, {});
   return {};
@@ -427,7 +433,9 @@ Result<void> Agent::adopt(const proto::Adopt& call) {
   options_.hostname = std::move(now.hostname);
   options_.hosts = std::move(now.hosts);
   options_.resolv_conf = std::move(now.resolv_conf);
-  return take_identity(main_->pid(), options_, call.another_box());
+  // There is no way back, and a box that has filled its disk, or /etc, is to go on all the same.
+  if (auto taken = take_identity(main_->pid(), options_, call.another_box()); !taken) say(taken.error().message());
+  return {};
 }
 
 Result<void> Agent::tell_processes(const Caller& caller) {

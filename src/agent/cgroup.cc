@@ -65,6 +65,12 @@ std::uint64_t value_of(std::string_view text, std::string_view key) {
   return value;
 }
 
+std::uint64_t event_value(int events, std::string_view key) {
+  std::array<char, 256> text;
+  const ssize_t count = ::pread(events, text.data(), text.size(), 0);
+  return count > 0 ? value_of({text.data(), static_cast<std::size_t>(count)}, key) : 0;
+}
+
 }  // namespace
 
 Result<void> mount_root_cgroup() {
@@ -116,11 +122,9 @@ Result<void> freeze_container(bool frozen) { return write_control(kContainer + "
 
 Result<UniqueFd> open_container_events() { return sys::open(kContainer + "/cgroup.events", O_RDONLY); }
 
-bool container_is_frozen(int events) {
-  std::array<char, 256> text;
-  const ssize_t count = ::pread(events, text.data(), text.size(), 0);
-  return count > 0 && value_of({text.data(), static_cast<std::size_t>(count)}, "frozen ") == 1;
-}
+bool container_is_frozen(int events) { return event_value(events, "frozen ") == 1; }
+
+bool container_is_populated(int events) { return event_value(events, "populated ") == 1; }
 
 std::uint64_t oom_kills() { return value_of(read_control("memory.events"), "oom_kill "); }
 

@@ -51,6 +51,8 @@ Result<void> kill_container_cgroup();
 Result<void> freeze_container(bool frozen);
 Result<UniqueFd> open_container_events();
 bool container_is_frozen(int events);
+/// Some process is in it.
+bool container_is_populated(int events);
 
 /// How many processes of the container the kernel has killed for memory so far.
 std::uint64_t oom_kills();

@@ -29,8 +29,8 @@ Result<void> Freezer::freeze_processes(bool write_out, std::function<void(Result
   write_out_ = write_out;
   on_frozen_ = std::move(on_frozen);
   deadline_ = loop_.after(kPatience, [this] {
-    (void)thaw();
     finish(fail(ErrorCode::kUnavailable, "a process of the box does not come to rest"));
+    (void)thaw();
   });
   TRY(loop_.watch(events_.get(), EPOLLPRI, [this](std::uint32_t) { look(); }));
   return {};
@@ -38,6 +38,11 @@ Result<void> Freezer::freeze_processes(bool write_out, std::function<void(Result
 
 void Freezer::look() {
   if (!container_is_frozen(events_.get())) return;
+  if (!container_is_populated(events_.get())) {  // an empty one counts as frozen
+    finish(fail(ErrorCode::kInvalidState, "nothing runs in the box any more"));
+    (void)thaw();
+    return;
+  }
   const auto root = write_out_ ? open_root() : Result<UniqueFd>(UniqueFd());
   if (!root) return finish(std::unexpected(root.error()));
   if (*root && ::syncfs(root->get()) < 0) return finish(fail_errno("write the root file system out"));
@@ -64,7 +69,7 @@ Result<void> Freezer::freeze_file_system() {
 
 Result<void> Freezer::thaw() {
   if (std::exchange(processes_, false)) {
-    stop_waiting();
+    finish(fail(ErrorCode::kUnavailable, "the box was to go on before it had come to rest"));
     TRY(freeze_container(false));
   }
   if (!file_system_) return {};

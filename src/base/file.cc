@@ -31,7 +31,8 @@ Result<void> write_file(const std::string& path, std::string_view contents, mode
   TRY_ASSIGN(UniqueFd fd, sys::open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode));
   Defer discard([&] { ::unlink(temporary.c_str()); });
   if (auto written = sys::write_all(fd.get(), contents); !written) return std::unexpected(written.error().context(path));
-  if (::fchmod(fd.get(), mode) < 0) return fail_errno("chmod {}", temporary);
+  TRY_ASSIGN(const struct stat made, sys::fstat(fd.get()));  // the caller's mask may have taken from it
+  if ((made.st_mode & 07777U) != mode && ::fchmod(fd.get(), mode) < 0) return fail_errno("chmod {}", temporary);
   if (durable) TRY(sys::fsync(fd.get(), temporary));
   FAILPOINT("file.rename");
   TRY(sys::rename(temporary, path));

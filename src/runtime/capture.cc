@@ -19,6 +19,7 @@
 #include "runtime/capture.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -101,7 +102,7 @@ Result<void> remove_capture_leftovers(const std::string& box_directory) {
 }
 
 Capture::Capture(OfdLock lock, std::string directory, std::string name, Wish wish)
-    : lock_(std::move(lock)), directory_(std::move(directory)), name_(std::move(name)), wish_(wish) {}
+    : lock_(std::move(lock)), directory_(std::move(directory)), name_(std::move(name)), wish_(wish), lock_guard_(lock_.fd()) {}
 
 Result<void> Capture::named(Result<void> done) const {
   if (done) return done;
@@ -114,15 +115,17 @@ Capture::Capture(Capture&& other) noexcept
       name_(std::move(other.name_)),
       wish_(other.wish_),
       flat_(other.flat_),
+      lock_guard_(std::move(other.lock_guard_)),
       memory_(std::move(other.memory_)),
       socket_(std::move(other.socket_)),
+      socket_guard_(std::move(other.socket_guard_)),
       lines_(std::exchange(other.lines_, std::nullopt)),
       qemu_(other.qemu_),
       record_(std::move(other.record_)) {}
 
 Capture::~Capture() {
   if (directory_.empty()) return;  // moved from
-  socket_.reset();
+  if (socket_) ::shutdown(socket_.get(), SHUT_RDWR);
   (void)remove_capture_leftovers(directory_);
 }
 
@@ -200,10 +203,31 @@ Result<void> Capture::describe_vm(const Context& context, const BoxRow& row) {
   return {};
 }
 
+// Before the box stands still, and so that it does not fill the disk that it and others live on.
+Result<void> Capture::check_room() const {
+  constexpr std::uint64_t kSpare = 64 * kMiB;
+  TRY_ASSIGN(const std::string status, read_file(fmt::format("/proc/{}/status", qemu_), 64U << 10U));
+  std::uint64_t own_kib = 0;
+  if (const std::size_t at = status.find("RssAnon:"); at != std::string::npos) {
+    const std::size_t begin = std::min(status.find_first_of("0123456789", at), status.size());
+    std::from_chars(status.data() + begin, status.data() + status.size(), own_kib);
+  }
+  struct statvfs fs = {};
+  if (::statvfs(directory_.c_str(), &fs) < 0) return fail_errno("statvfs {}", directory_);
+  const std::uint64_t wanted = std::min(own_kib << 10U, record_.memory_bytes) + kSpare;
+  if (std::uint64_t{fs.f_bavail} * fs.f_frsize >= wanted) return {};
+  return fail(ErrorCode::kResourceExhausted, "its memory needs up to {} MiB on the disk of {}, which has less free",
+              wanted / kMiB, directory_);
+}
+
 Result<void> Capture::ask(const Context& context, const BoxRow& row) {
   TRY_ASSIGN(socket_, open_checkpoint(directory_));
+  socket_guard_ = ForkGuard(socket_.get());
   lines_.emplace(socket_.get());
-  if (wish_.memory) TRY(describe_vm(context, row));
+  if (wish_.memory) {
+    TRY(describe_vm(context, row));
+    TRY(check_room());
+  }
   const std::string disk = !wish_.disk ? "none" : flat_ ? "all" : "top";
   TRY(send_line(socket_.get(), dump_json({{"memory", wish_.memory}, {"disk", disk}, {"write_out", wish_.write_out}})));
   TRY_ASSIGN(const Json told, answer(wish_.memory ? std::optional(kRestPatience) : std::nullopt));

@@ -9,6 +9,7 @@
 #include "base/unique_fd.h"
 #include "runtime/checkpoint.h"
 #include "runtime/context.h"
+#include "runtime/fork_guard.h"
 #include "runtime/line_channel.h"
 
 namespace boxlite {
@@ -50,6 +51,7 @@ class Capture {
   Result<void> prepare(const BoxRow& row, const HomePaths& paths);
   Result<void> ask(const Context& context, const BoxRow& row);
   Result<Json> answer(std::optional<std::chrono::seconds> patience);
+  Result<void> check_room() const;
   Result<void> describe_vm(const Context& context, const BoxRow& row);
   Result<void> copy_memory(const std::string& address);
   std::string file(std::string_view name) const;
@@ -59,8 +61,10 @@ class Capture {
   std::string name_;       // the same
   Wish wish_;
   bool flat_ = false;  // the copy of the disk has all that lies above the base
+  ForkGuard lock_guard_;
   UniqueFd memory_;
   UniqueFd socket_;
+  ForkGuard socket_guard_;
   std::optional<LineReader> lines_;
   pid_t qemu_ = 0;
   CheckpointRecord record_;

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/sys.h"
+#include "portal/epoch.h"
 #include "runtime/byte_text.h"
 
 namespace boxlite {
@@ -54,6 +55,7 @@ Json to_json(const CheckpointRecord& record) {
           {"device_state_crc32", record.device_state_crc32},
           {"stdout_offset", record.stdout_offset},
           {"stderr_offset", record.stderr_offset},
+          {"boot_id", record.boot_id},
           {"box_id", record.box_id},
           {"created_at", record.created_at}};
 }
@@ -73,6 +75,7 @@ Result<std::optional<CheckpointRecord>> read_checkpoint(const std::string& direc
   TRY_ASSIGN(record.device_state_crc32, json_get<std::uint32_t>(json, "device_state_crc32", path));
   TRY_ASSIGN(record.stdout_offset, json_get<std::uint64_t>(json, "stdout_offset", path));
   TRY_ASSIGN(record.stderr_offset, json_get<std::uint64_t>(json, "stderr_offset", path));
+  TRY_ASSIGN(record.boot_id, json_get<std::string>(json, "boot_id", path));
   TRY_ASSIGN(record.box_id, json_get<std::string>(json, "box_id", path));
   TRY_ASSIGN(record.created_at, json_get<std::string>(json, "created_at", path));
   return record;
@@ -105,7 +108,8 @@ Result<Json> describe_machine(const MachineFacts& facts) {
                   {"accelerator", facts.accelerator},
                   {"cpus", facts.cpus},
                   {"memory_mib", facts.memory_mib},
-                  {"nic", facts.nic}};
+                  {"nic", facts.nic},
+                  {"portal", portal::kProtocolVersion}};
   if (facts.accelerator == "kvm") {
     machine["cpu"] = cpu_model();
   } else {
@@ -115,10 +119,13 @@ Result<Json> describe_machine(const MachineFacts& facts) {
 }
 
 Result<void> check_machine(const Json& then, const Json& now) {
-  static constexpr std::array kWords = {
-      std::pair("qemu", "its QEMU is another by now"),          std::pair("accelerator", "it ran with another accelerator"),
-      std::pair("cpu", "this host's CPU is another"),           std::pair("cpus", "it had another number of CPUs"),
-      std::pair("memory_mib", "it had another size of memory"), std::pair("nic", "it had another network device")};
+  static constexpr std::array kWords = {std::pair("qemu", "its QEMU is another by now"),
+                                        std::pair("accelerator", "it ran with another accelerator"),
+                                        std::pair("cpu", "this host's CPU is another"),
+                                        std::pair("cpus", "it had another number of CPUs"),
+                                        std::pair("memory_mib", "it had another size of memory"),
+                                        std::pair("nic", "it had another network device"),
+                                        std::pair("portal", "its agent speaks another version of the portal")};
   if (!then.is_object()) return fail(ErrorCode::kCorrupt, "what it ran on is not recorded");
   for (const auto& [key, words] : kWords) {
     const Json a = then.value(key, Json());

@@ -25,7 +25,8 @@ struct CheckpointRecord {
   std::uint32_t device_state_crc32 = 0;
   std::uint64_t stdout_offset = 0;  // to where the main command's output had been read
   std::uint64_t stderr_offset = 0;
-  std::string box_id;  // that it is of; "": a template
+  std::string boot_id;  // the memory is not on the disk yet, and gone with this boot of the host; "": it is
+  std::string box_id;   // that it is of; "": a template
   std::string created_at;
 };
 

@@ -22,11 +22,13 @@ CheckpointRecord example() {
                     {"cpus", 1},
                     {"memory_mib", 512},
                     {"nic", true},
+                    {"portal", 1},
                     {"tsc_khz", 2'000'000}};
   record.memory_bytes = 4096;
   record.device_state_crc32 = 0xcbf43926;  // of "123456789"
   record.stdout_offset = 7;
   record.stderr_offset = std::uint64_t{1} << 40U;
+  record.boot_id = "b";
   record.box_id = "0123456789ab";
   record.created_at = "2026-11-29T00:00:00Z";
   return record;
@@ -61,7 +63,7 @@ TEST_F(CheckpointTest, FilesThatAreNotTheRecordsAreFound) {
 TEST_F(CheckpointTest, EveryPartOfTheMachineMustBeTheSameAndTheClockNearly) {
   const Json machine = example().machine;
   EXPECT_TRUE(check_machine(machine, machine));
-  for (const char* key : {"qemu", "accelerator", "cpus", "memory_mib", "nic"}) {
+  for (const char* key : {"qemu", "accelerator", "cpus", "memory_mib", "nic", "portal"}) {
     Json other = machine;
     other[key] = "other";
     EXPECT_EQ(check_machine(machine, other).error().code(), ErrorCode::kUnsupported) << key;

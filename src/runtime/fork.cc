@@ -14,6 +14,7 @@
 #include "base/defer.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/process.h"
 #include "base/sys.h"
 #include "base/thread.h"
 #include "runtime/box_config.h"
@@ -110,6 +111,14 @@ Result<void> start_all(Context& context, const std::vector<BoxRow>& rows) {
   return {};
 }
 
+// Those that are there are nobody's surprise.
+Error with_names(const Error& error, const std::vector<BoxRow>& children) {
+  if (children.empty()) return error;
+  std::string names;
+  for (const BoxRow& child : children) names += (names.empty() ? "" : " ") + child.name;
+  return error.advice(fmt::format("these were made: {}; start or remove them", names));
+}
+
 }  // namespace
 
 Result<std::vector<BoxRow>> fork_box(Context& context, const BoxRow& parent, const ForkOptions& options) {
@@ -129,16 +138,19 @@ Result<std::vector<BoxRow>> fork_box(Context& context, const BoxRow& parent, con
     TRY(ensure_directory(box + "/snapshots", 0700));
     TRY(sys::mkdir(checkpoint, 0700));
     TRY(capture.move_into(checkpoint));
-    TRY(write_file_volatile(checkpoint + "/checkpoint.json", dump_json(to_json(capture.record()), 1) + "\n", 0600));
+    CheckpointRecord record = capture.record();
+    TRY_ASSIGN(record.boot_id, boot_id());
+    TRY(write_file_volatile(checkpoint + "/checkpoint.json", dump_json(to_json(record), 1) + "\n", 0600));
     FAILPOINT("fork.captured");
     // While the lock is held, nobody takes the checkpoint for one that a killed command has left.
     Forking forking(context, parent, checkpoint);
     for (unsigned i = 0; i < options.count; ++i) {
-      TRY_ASSIGN(BoxRow child, forking.make_child(name_of(options, i)));
-      children.push_back(std::move(child));
+      auto child = forking.make_child(name_of(options, i));
+      if (!child) return std::unexpected(with_names(child.error(), children));
+      children.push_back(std::move(*child));
     }
   }
-  TRY(start_all(context, children));
+  if (const auto started = start_all(context, children); !started) return std::unexpected(with_names(started.error(), children));
   return children;
 }
 

@@ -129,8 +129,8 @@ Result<std::uint64_t> collect_all_garbage(Context& context) {
   TRY(image::JobDirectory::sweep(paths.home()));
   TRY(remove_left_cgroups(paths));
   for (const std::string& id : boxes_with_directories(paths)) {
-    TRY_ASSIGN(const std::optional<OfdLock> lock, try_lock_checkpoints(paths.box(id)));
-    if (lock) TRY(remove_capture_leftovers(paths.box(id)));
+    const auto lock = try_lock_checkpoints(paths.box(id));
+    if (lock && *lock) TRY(remove_capture_leftovers(paths.box(id)));  // else somebody works there, or it is gone
   }
   for (const std::string& path : abandoned_files(paths)) {
     const std::string parent = path.substr(0, path.rfind('/'));

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
+#include <set>
 
 #include "base/defer.h"
 #include "base/failpoint.h"
@@ -41,9 +41,23 @@ Result<void> link_file(const std::string& from, const std::string& to) {
   return {};
 }
 
+// At no moment is there none.
 Result<void> replace_by_link(const std::string& from, const std::string& to) {
-  TRY(sys::unlink(to));
-  return link_file(from, to);
+  const std::string made = to + ".new";
+  TRY(sys::unlink(made));
+  TRY(link_file(from, made));
+  TRY(sys::rename(made, to));
+  return sys::unlink(made);  // it stays when both are one file
+}
+
+// All of `count` and beyond, whether or not there are gaps.
+Result<void> remove_layers_from(const std::string& directory, std::size_t count) {
+  std::set<std::string> wanted;
+  for (std::size_t i = 0; i < count; ++i) wanted.insert(layer_name(i));
+  for (const std::string& name : names_in(directory)) {
+    if (name.starts_with("layer-") && !wanted.contains(name)) TRY(sys::unlink(directory + "/" + name));
+  }
+  return {};
 }
 
 Result<void> check_name(const std::string& name) {
@@ -99,6 +113,7 @@ Result<CheckpointRecord> freeze_at_rest(const BoxRow& row, const HomePaths& path
   TRY(copy_file(paths.disk(row.id), work + "/" + layer_name(layers.size()), kFrozen));
   if (memory) {
     for (const char* file : {"/memory", "/device-state"}) TRY(link_file(box + file, work + file));
+    record->boot_id.clear();  // all is made durable here
     return std::move(*record);
   }
   CheckpointRecord of_disk;
@@ -107,11 +122,12 @@ Result<CheckpointRecord> freeze_at_rest(const BoxRow& row, const HomePaths& path
   return of_disk;
 }
 
-// The operation lock with the lease of a box that does not run; nullopt: it runs.
+// The operation lock of a box that does not run, which no other command starts then; nullopt: it runs. Without its lease: who has
+// that is taken for its shim, and should answer.
 Result<std::optional<OpLock::Locked>> lock_at_rest(Context& context, const BoxRow& row) {
   TRY_ASSIGN(OpLock::Locked locked, OpLock::acquire(context.paths, context.database, row.id));
-  TRY_ASSIGN(const bool free, locked.lock.take_lease());
-  if (!free) return std::nullopt;
+  TRY_ASSIGN(const LeaseState lease, probe_lease(context.paths, row.id));
+  if (lease.held) return std::nullopt;
   TRY(wait_vm_gone(context.paths, row.id));
   TRY(finish_restore(context.paths.box(row.id)));
   return std::optional(std::move(locked));
@@ -225,10 +241,9 @@ Result<void> finish_restore(const std::string& box) {
   // First: no memory may find a disk that is not its own.
   TRY(sys::unlink(box + "/checkpoint.json"));
   TRY(sync_directory(box));
-  const std::size_t before = layers_in(box).size();
   const std::vector<std::string> layers = layers_in(from);
+  TRY(remove_layers_from(box, layers.size()));
   for (std::size_t i = 0; i < layers.size(); ++i) TRY(replace_by_link(layers[i], box + "/" + layer_name(i)));
-  for (std::size_t i = layers.size(); i < before; ++i) TRY(sys::unlink(box + "/" + layer_name(i)));
   FAILPOINT("restore.layers");
   const auto moved = sys::rename(from + "/disk.qcow2", box + "/disk.qcow2");
   if (!moved && moved.error().error_number() != ENOENT) return moved;  // it was, by a command before this

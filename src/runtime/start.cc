@@ -231,6 +231,8 @@ Result<void> add_checkpoint(const Context& context, const Host& host, const BoxR
                                                 .memory_mib = config.vm.memory_mib,
                                                 .nic = config.box.options.network != "none",
                                                 .tsc_khz = host.tsc_khz}));
+  if (!record->boot_id.empty() && record->boot_id != host.boot)
+    return fail(ErrorCode::kUnsupported, "it was forked, and the host went down before it was started");
   TRY(check_machine(record->machine, here));
   TRY(check_files(directory, *record));
   config.vm.memory_file = vmm::MemoryFile{.path = directory + "/memory", .shared = false};
@@ -243,7 +245,9 @@ Result<void> add_checkpoint(const Context& context, const Host& host, const BoxR
 
 // What the memory of a start before lay on, and what was left of a checkpoint that was being taken.
 Result<void> remove_old_memory(const std::string& directory) {
-  TRY(remove_capture_leftovers(directory));
+  // A command may still be at work on what it has captured of the run before.
+  TRY_ASSIGN(const std::optional<OfdLock> lock, try_lock_checkpoints(directory));
+  if (lock) TRY(remove_capture_leftovers(directory));
   TRY(sys::unlink(directory + "/device-state"));
   return sys::unlink(directory + "/memory");
 }
@@ -370,7 +374,7 @@ class Start {
     // A checkpoint that is taken of this start needs what its memory lies on, also when nobody else does any more.
     if (from_ && !link_memory(*from_)) from_.reset();
     if (from_) {
-      config->vm.memory_file = vmm::MemoryFile{.path = from_->memory, .shared = false};
+      config->vm.memory_file = vmm::MemoryFile{.path = context_.paths.box(row_.id) + "/memory", .shared = false};
       config->vm.device_state = from_->device_state;
     }
 
@@ -408,7 +412,10 @@ class Start {
   Result<ShimConfig> configure() const {
     const std::string directory = context_.paths.box(row_.id);
     TRY(finish_restore(directory));
-    if (options_.discard_memory) TRY(sys::unlink(directory + "/checkpoint.json"));
+    if (options_.discard_memory && has_checkpoint(directory)) {
+      TRY(sys::unlink(directory + "/checkpoint.json"));
+      TRY(sync_directory(directory));  // the memory must not come back to a disk that has gone on
+    }
     TRY_ASSIGN(ShimConfig config, shim_config(context_, host_, row_, options_));
     if (const auto added = add_checkpoint(context_, host_, row_, config); !added) {
       return std::unexpected(added.error()
@@ -495,7 +502,8 @@ class Start {
     record.finished_at = sys::utc_now();
     (void)write_exit_record(context_.paths, row_.id, record);
     lock_.reset();
-    if (row_.auto_remove) (void)remove_box(context_.paths, context_.database, row_.id, false);
+    if (row_.auto_remove && !has_checkpoint(context_.paths.box(row_.id)))
+      (void)remove_box(context_.paths, context_.database, row_.id, false);
   }
 
   Context& context_;

@@ -51,6 +51,7 @@ class CallStream : public StreamListener, public std::enable_shared_from_this<Ca
   void on_writable() override {
     if (out_.empty() || done_) return;
     out_.erase(0, link_.send(id_, std::as_bytes(std::span(out_))));
+    if (out_.empty()) on_sent();
   }
 
  protected:
@@ -59,6 +60,7 @@ class CallStream : public StreamListener, public std::enable_shared_from_this<Ca
   /// Takes one message; false: there is none yet.
   virtual Result<bool> take_message(portal::MessageReader& reader) = 0;
   virtual void on_failed(const Error& error) = 0;
+  virtual void on_sent() {}
 
   /// Everything has been said.
   void finish() {
@@ -87,7 +89,8 @@ class CallStream : public StreamListener, public std::enable_shared_from_this<Ca
 
 class OneCall final : public CallStream {
  public:
-  OneCall(AgentLink& link, OnReply on_reply) : CallStream(link), on_reply_(std::move(on_reply)) {}
+  OneCall(AgentLink& link, OnReply on_reply, std::function<void()> on_sent)
+      : CallStream(link), on_reply_(std::move(on_reply)), on_sent_(std::move(on_sent)) {}
 
  private:
   Result<bool> take_message(portal::MessageReader& reader) override {
@@ -99,8 +102,12 @@ class OneCall final : public CallStream {
     return true;
   }
   void on_failed(const Error& error) override { on_reply_(std::unexpected(error)); }
+  void on_sent() override {
+    if (const auto sent = std::exchange(on_sent_, nullptr)) sent();
+  }
 
   OnReply on_reply_;
+  std::function<void()> on_sent_;
 };
 
 class MainView final : public CallStream {
@@ -153,8 +160,8 @@ class MainView final : public CallStream {
 
 }  // namespace
 
-void call_agent(AgentLink& link, const proto::Call& call, OnReply on_reply) {
-  CallStream::start(std::make_shared<OneCall>(link, std::move(on_reply)), call);
+void call_agent(AgentLink& link, const proto::Call& call, OnReply on_reply, std::function<void()> on_sent) {
+  CallStream::start(std::make_shared<OneCall>(link, std::move(on_reply), std::move(on_sent)), call);
 }
 
 void view_main(AgentLink& link, std::uint64_t stdout_offset, std::uint64_t stderr_offset, ViewEvents events) {

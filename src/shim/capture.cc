@@ -20,6 +20,9 @@ constexpr std::size_t kMaxLine = 4096;
 // For the guest to come to rest; under load it may take ten times as long as it should.
 constexpr auto kFreezePatience = std::chrono::seconds(60);
 constexpr auto kAskPatience = std::chrono::seconds(60);
+// For the client to copy the memory, at 20 MiB/s.
+constexpr auto kClientPatience = std::chrono::seconds(60);
+constexpr std::uint64_t kMsPerMib = 50;
 constexpr int kFdSet = 101;
 constexpr const char* kJob = "capture";
 constexpr std::string_view kRequest = "request for a checkpoint";
@@ -130,15 +133,19 @@ void Capture::freeze() {
   proto::Call call;
   call.mutable_freeze()->set_write_out(write_out_);
   call.mutable_freeze()->set_what(with_memory_ ? proto::Freeze::PROCESSES : proto::Freeze::FILE_SYSTEM);
-  call_agent(box_.link, call, [self = shared_from_this()](const Result<proto::Reply>& reply) {
-    if (self->step_ != Step::kFreezing) return;
-    if (!reply) return self->give_up(reply.error());
-    self->deadline_.stop();
-    self->frozen();
-  });
   frozen_ = true;  // it may be, from now on
-  // What is restored has read all of this call and nothing after it.
-  if (with_memory_) box_.link.hold();
+  call_agent(
+      box_.link, call,
+      [self = shared_from_this()](const Result<proto::Reply>& reply) {
+        if (self->step_ != Step::kFreezing) return;
+        if (!reply) return self->give_up(reply.error());
+        self->deadline_.stop();
+        self->frozen();
+      },
+      // What is restored has read all of this call and nothing after it.
+      [self = shared_from_this()] {
+        if (self->with_memory_ && self->step_ == Step::kFreezing) self->box_.link.hold();
+      });
   deadline_.start(kFreezePatience, [self = shared_from_this()] {
     self->give_up(Error(ErrorCode::kUnavailable, "the box does not come to rest"));
   });
@@ -200,6 +207,8 @@ void Capture::copy_disk() {
                        self->on_copied(std::unexpected(*failure ? **failure : reply.error()));
                        return;
                      }
+                     // Then it goes to something that was left of an earlier one.
+                     if (*failure) return self->give_up((*failure)->context("copy its disk"));
                      if (self->step_ == Step::kStopping) self->tell();
                    });
 }
@@ -210,6 +219,9 @@ void Capture::tell() {
   box_.link.receive_now();
   if (step_ != Step::kTold) return;
   const std::array<std::uint64_t, 2> read = box_.output_read();
+  deadline_.start(kClientPatience + std::chrono::milliseconds(box_.memory_mib * kMsPerMib), [self = shared_from_this()] {
+    self->give_up(Error(ErrorCode::kUnavailable, "whoever asked for it does not go on"));
+  });
   send({{"memory_at", address_}, {"stdout", read[0]}, {"stderr", read[1]}});
 }
 
@@ -219,13 +231,17 @@ void Capture::go_on() {
   finish_if_copied();
 }
 
+// The tables of the layer are written when QEMU closes it: it is whole after that.
 void Capture::on_copied(const Result<void>& copied) {
-  copying_ = false;
-  for (const char* node : {"capture", "capture-file"}) box_.qmp.execute("blockdev-del", {{"node-name", node}}, ignore);
-  box_.qmp.execute("remove-fd", {{"fdset-id", kFdSet}}, ignore);
   if (!copied && !failure_) failure_ = copied.error().context("copy its disk");
-  if (step_ == Step::kGoingOn) return finish_if_copied();
-  if (failure_) give_up(*failure_);
+  box_.qmp.execute("blockdev-del", {{"node-name", "capture"}}, [self = shared_from_this()](const Result<Json>& reply) {
+    if (!reply && !self->failure_) self->failure_ = reply.error().context("copy its disk");
+    self->copying_ = false;
+    if (self->step_ == Step::kGoingOn) return self->finish_if_copied();
+    if (self->failure_) self->give_up(*self->failure_);
+  });
+  box_.qmp.execute("blockdev-del", {{"node-name", "capture-file"}}, ignore);
+  box_.qmp.execute("remove-fd", {{"fdset-id", kFdSet}}, ignore);
 }
 
 void Capture::finish_if_copied() {
@@ -237,6 +253,10 @@ void Capture::finish_if_copied() {
 
 Result<void> Capture::commit() {
   FAILPOINT("suspend.begun");
+  // A client that was killed has left the names to another.
+  TRY_ASSIGN(const struct stat named, sys::stat(box_.directory + "/device-state.new"));
+  TRY_ASSIGN(const struct stat written, sys::fstat(device_state_.get()));
+  if (named.st_ino != written.st_ino) return fail(ErrorCode::kInvalidState, "its files are another checkpoint's by now");
   for (const char* file : {"memory", "device-state"}) {
     TRY(sys::rename(fmt::format("{}/{}.new", box_.directory, file), fmt::format("{}/{}", box_.directory, file)));
   }
@@ -260,9 +280,15 @@ void Capture::give_up(const Error& reason) {
 
 void Capture::undo() {
   deadline_.stop();
-  if (std::exchange(stopped_, false)) box_.qmp.let_go();
+  const bool stood_still = std::exchange(stopped_, false);
+  if (stood_still) {
+    box_.qmp.let_go();
+    // While a VM stands still QEMU closes none of what is removed.
+    for (const int set : {kDeviceStateFdSet, kFdSet}) box_.qmp.execute("remove-fd", {{"fdset-id", set}}, ignore);
+  }
   if (!std::exchange(frozen_, false)) return;
   if (with_memory_) box_.link.release();
+  if (stood_still) events_.on_running_again();
   proto::Call call;
   call.mutable_thaw();
   call_agent(box_.link, call, [](const Result<proto::Reply>& reply) {

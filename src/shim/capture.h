@@ -35,6 +35,7 @@ class Capture final : public std::enable_shared_from_this<Capture> {
     AgentLink& link;
     QmpChannel& qmp;
     std::string directory;
+    std::uint64_t memory_mib = 0;
     std::string disk_below;  // QEMU's node that the box's own disk lies on
     /// Where the main command's output has been read to: stdout, stderr.
     std::function<std::array<std::uint64_t, 2>()> output_read;
@@ -44,6 +45,8 @@ class Capture final : public std::enable_shared_from_this<Capture> {
   struct Events {
     /// The checkpoint is the box's: its VM is to end, and must not go on.
     std::function<void()> on_suspended;
+    /// The VM has stood still, and runs again.
+    std::function<void()> on_running_again;
     /// It is over, and the box as it was, or ends. Once, the last.
     std::function<void()> on_over;
   };

@@ -7,28 +7,22 @@
 #include <fmt/core.h>
 
 namespace boxlite::shim {
-namespace {
-
-// Of descriptors within QEMU; others than those of its command line.
-constexpr int kFdSet = 100;
-
-}  // namespace
 
 void save_device_state(QmpChannel& qmp, int fd, std::function<void(Result<void>)> on_saved) {
   // QEMU answers in order; when the first fails the second does too, and says less.
   const auto failure = std::make_shared<std::optional<Error>>();
   qmp.execute(
-      "add-fd", {{"fdset-id", kFdSet}},
+      "add-fd", {{"fdset-id", kDeviceStateFdSet}},
       [failure](const Result<Json>& reply) {
         if (!reply) *failure = reply.error();
       },
       fd);
-  qmp.execute("xen-save-devices-state", {{"filename", fmt::format("/dev/fdset/{}", kFdSet)}, {"live", false}},
+  qmp.execute("xen-save-devices-state", {{"filename", fmt::format("/dev/fdset/{}", kDeviceStateFdSet)}, {"live", false}},
               [failure, on_saved = std::move(on_saved)](const Result<Json>& reply) {
                 if (*failure) return on_saved(std::unexpected(**failure));
                 on_saved(reply ? Result<void>() : std::unexpected(reply.error()));
               });
-  qmp.execute("remove-fd", {{"fdset-id", kFdSet}}, [](const Result<Json>&) {});
+  qmp.execute("remove-fd", {{"fdset-id", kDeviceStateFdSet}}, [](const Result<Json>&) {});
 }
 
 void load_device_state(QmpChannel& qmp, int number, LoadEvents events) {

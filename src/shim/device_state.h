@@ -13,6 +13,9 @@
 
 namespace boxlite::shim {
 
+/// QEMU's name for what holds the descriptor while it is written to.
+inline constexpr int kDeviceStateFdSet = 100;
+
 /// Of a VM that stands still: writes the state of its devices to `fd`, opened O_WRONLY; the caller's to close after this.
 void save_device_state(QmpChannel& qmp, int fd, std::function<void(Result<void>)> on_saved);
 

@@ -121,7 +121,7 @@ void Shim::on_control(const Json& call, const Answer& answer) {
   if (*kind == "pause") return pause(answer);
   if (*kind == "unpause") {
     if (capture_) return answer(error_answer(Error(ErrorCode::kInvalidState, std::string(kCaptured))));
-    if (!qmp_ || !qmp_->held()) return answer(error_answer(Error(ErrorCode::kInvalidState, "it is not paused")));
+    if (!qmp_ || !qmp_->held() || over()) return answer(error_answer(Error(ErrorCode::kInvalidState, "it is not paused")));
     unpause();
     return answer({{"ok", true}});
   }
@@ -194,12 +194,20 @@ void Shim::accept_capture(UniqueFd client, std::string early) {
       Capture::Box{.link = *link_,
                    .qmp = *qmp_,
                    .directory = paths_.box(id_),
+                   .memory_mib = config_.vm.memory_mib,
                    .disk_below = config_.vm.layers.empty() ? "base" : fmt::format("layer{}", config_.vm.layers.size() - 1),
                    .output_read = [this] { return output_read_; },
                    .no_memory_reason = config_.box.mounts.empty() ? "" : std::string(kVolumesStay)},
-      std::move(client), Capture::Events{.on_suspended = [this] { suspend(); }, .on_over = [this] { capture_.reset(); }});
+      std::move(client),
+      Capture::Events{.on_suspended = [this] { suspend(); },
+                      .on_running_again = [this] { set_guest_clock(); },
+                      .on_over = [this] { capture_.reset(); }});
   capture_ = capture;
   capture->begin(std::move(early));
+}
+
+void Shim::give_up_capture(const char* why) {
+  if (const auto capture = capture_) capture->give_up(Error(ErrorCode::kUnavailable, why));
 }
 
 // What it was is on the disk: nothing of the VM may go on.
@@ -230,6 +238,7 @@ void Shim::on_output(OutputStream stream, std::uint64_t offset, std::string_view
 
 void Shim::on_exited(const ExitInfo& info) {
   exited_ = info;
+  give_up_capture("its command has ended");
   if (main_started_) set_stopping();
   expect_power_off();
 }
@@ -246,7 +255,7 @@ void Shim::expect_power_off() {
 void Shim::request_stop(std::chrono::milliseconds grace, const std::string& reason) {
   if (vm_ended_) return flush_timer_.start(kFlushPatience, [this] { loop_.stop(); });  // clients have had their time
   if (failure_ || suspended_) return;
-  if (capture_) capture_->give_up(Error(ErrorCode::kUnavailable, "it is being stopped"));
+  give_up_capture("it is being stopped");
   if (qmp_ && qmp_->held()) unpause();
   if (!stop_requested_) {
     stop_requested_ = true;
@@ -264,6 +273,7 @@ void Shim::fail_with(const Error& error) {
   if (failure_ || vm_ended_) return;
   failure_ = error;
   failed_first_ = !exited_;
+  give_up_capture("it has failed");
   log("{}", error.message());
   boot_watch_.reset();
   // Before Configure there is nothing to sync, and after a broken protocol nobody to ask: the sequence goes on by itself.

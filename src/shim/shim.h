@@ -66,6 +66,7 @@ class Shim {
   void set_guest_clock();
   void on_output(OutputStream stream, std::uint64_t offset, std::string_view data);
   void suspend();
+  void give_up_capture(const char* why);
 
   // The end.
   void on_exited(const ExitInfo& info);

@@ -180,7 +180,11 @@ Result<void> Shim::launch_vm() {
   link_.emplace(loop_, vm_->portal_fd());
   if (vm_->device_state_fd() >= 0) {
     LoadEvents events = {.on_failed = [this](const Error& error) { fail_with(error.context("restore the VM")); }};
-    if (config_.resume) events.on_loaded = [this] { fail_unless(use_up_checkpoint()); };
+    if (config_.resume) {
+      events.on_loaded = [this] {
+        if (!over() && !stop_requested_) fail_unless(use_up_checkpoint());
+      };
+    }
     load_device_state(*qmp_, vm_->device_state_fd(), std::move(events));
   }
   starter_.note(config_.vm.device_state.empty() ? "VM begins to boot" : "VM begins to be restored");

@@ -22,7 +22,7 @@ import zlib
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
-from boxlite_testing import debian, identity, oci  # noqa: E402
+from boxlite_testing import debian, identity, oci, sanitizer  # noqa: E402
 from boxlite_testing.cli import PATH, Boxlite  # noqa: E402
 from boxlite_testing.debian import CACHE  # noqa: E402
 from boxlite_testing.oci import layout_of_blobs, packed  # noqa: E402
@@ -34,7 +34,7 @@ from image_testing.layer import OddLayer  # noqa: E402
 from image_testing.trees import assert_sound, ext4_tree  # noqa: E402
 
 MIB = 1 << 20
-PEAK = 64 * MIB  # of the image process, whatever the layers hold
+PEAK = 64 * MIB * sanitizer.MEMORY  # of the image process, whatever the layers hold
 
 needs_root = pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="umoci unpacks owners and devices for root only")
 
@@ -464,7 +464,7 @@ class Attack:
             (blob, diff_id or hashlib.sha256(blob).hexdigest()) for blob, diff_id in aimed])
         home, log = Home(), f"{self.directory}/log"
         run = subprocess.run(watch.traced(identity.as_user([PROGRAM]), log), input=home.request(f"oci:{layout}:latest"),
-                             capture_output=True, timeout=DEADLINE, env={"PATH": PATH}, cwd="/")
+                             capture_output=True, timeout=DEADLINE, env={"PATH": PATH, **sanitizer.ENVIRONMENT}, cwd="/")
         assert run.stderr == b"", run.stderr
         outside = [path for path in watch.written_paths(log) if path != home.path and not path.startswith(home.path + "/")]
         assert not outside, outside

@@ -27,6 +27,7 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
 from boxlite_testing import identity  # noqa: E402
+from boxlite_testing.sanitizer import plain_build  # noqa: E402
 from boxlite_testing.waiting import DEADLINE, wait_until  # noqa: E402
 from net_testing import bed as beds  # noqa: E402
 from net_testing import frames  # noqa: E402
@@ -54,10 +55,6 @@ def start(host):
     yield make
     for bed in started:
         bed.close()
-
-
-# Its own system calls and memory are in the way then.
-plain_build = pytest.mark.skipif("BOXLITE_SANITIZED" in os.environ, reason="not of a build with a sanitizer")
 
 
 def listen(namespace, address, port=0, kind=socket.SOCK_STREAM, backlog=512):

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
-from boxlite_testing import identity, oci  # noqa: E402
+from boxlite_testing import identity, oci, sanitizer  # noqa: E402
 from boxlite_testing.registry import CuttingProxy, Registry, Server, TokenServer, make_certificate  # noqa: E402
 from boxlite_testing.waiting import DEADLINE  # noqa: E402
 from image_testing.home import PROGRAM  # noqa: E402
@@ -20,7 +20,7 @@ from image_testing.layer import OddLayer  # noqa: E402
 
 PASSWORD = "canary-51c0de"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-PEAK_KIB = 64 * 1024
+PEAK_KIB = 64 * 1024 * sanitizer.MEMORY
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def write_config(home, **config):
 def peak_kib(home, reference, **more):
     """(largest resident memory of the job, its last event)"""
     measured = subprocess.run(["/usr/bin/time", "-f", "%M", *identity.as_user([PROGRAM])], input=home.request(reference, **more),
-                              capture_output=True, timeout=DEADLINE, env={"PATH": "/usr/bin:/bin"})
+                              capture_output=True, timeout=DEADLINE, env={"PATH": "/usr/bin:/bin", **sanitizer.ENVIRONMENT})
     return int(measured.stderr.split()[-1]), json.loads(measured.stdout.splitlines()[-1])
 
 

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 
-from boxlite_testing import census, identity
+from boxlite_testing import census, identity, sanitizer
 from boxlite_testing.waiting import DEADLINE
 
 REPOSITORY = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
@@ -45,7 +45,7 @@ class Boxlite:
         os.chmod(self.directory, 0o755)
         identity.give(self.directory)
         self.home = home or os.path.join(self.directory, "home")
-        self.environment = {"PATH": PATH, "HOME": self.directory, "LANG": "C.UTF-8", "BOXLITE_HOME": self.home, **COLD, **environment}
+        self.environment = {"PATH": PATH, "HOME": self.directory, "LANG": "C.UTF-8", "BOXLITE_HOME": self.home, **COLD, **sanitizer.ENVIRONMENT, **environment}
         self.background = []
 
     def argv(self, *arguments, program="boxlite"):

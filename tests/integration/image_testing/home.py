@@ -5,7 +5,7 @@ import os
 import subprocess
 import tempfile
 
-from boxlite_testing import identity
+from boxlite_testing import identity, sanitizer
 from boxlite_testing.cli import BIN_DIR, PATH
 from boxlite_testing.waiting import DEADLINE
 
@@ -26,7 +26,7 @@ class Home:
 
     def spawn(self, reference, environment=None, **more):
         child = subprocess.Popen(identity.as_user([PROGRAM]), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                 stderr=subprocess.PIPE, env={"PATH": PATH, **(environment or {})}, cwd="/")
+                                 stderr=subprocess.PIPE, env={"PATH": PATH, **sanitizer.ENVIRONMENT, **(environment or {})}, cwd="/")
         child.stdin.write(self.request(reference, **more))
         child.stdin.close()
         child.stdin = None

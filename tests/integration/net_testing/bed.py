@@ -14,7 +14,7 @@ import struct
 import subprocess
 import threading
 
-from boxlite_testing import identity
+from boxlite_testing import identity, sanitizer
 from boxlite_testing.cli import BIN_DIR
 from boxlite_testing.waiting import DEADLINE, wait_until
 from net_testing.namespace import Namespace
@@ -79,7 +79,7 @@ class Bed:
         self._logging = threading.Thread(target=self._keep_log, args=(log,))
         self._logging.start()
         self.process = host.spawn(identity.as_user([*prefix, PROGRAM, "test-box"]), stdin=control, stdout=subprocess.DEVNULL,
-                                  stderr=complaints, env={}, cwd="/",
+                                  stderr=complaints, env=sanitizer.ENVIRONMENT, cwd="/",
                                   pass_fds=[theirs.fileno(), pidfd, memory, *more_fds] + [s.fileno() for s, _ in listeners])
         for end in (theirs, control, *(s for s, _ in listeners)):
             end.close()
