@@ -70,6 +70,20 @@ TEST_F(ShimConfinementTest, FilesOfTheBoxCanBeReplacedAndRemoved) {
   EXPECT_EQ(open_inside("/proc/self/stat", O_RDONLY), 0);
 }
 
+TEST_F(ShimConfinementTest, AFrozenFileInTheBoxsDirectoryStaysFrozen) {
+  SKIP_SANITIZED;
+  const std::string frozen = home_ + "/boxes/0123456789ab/memory";
+  ASSERT_TRUE(write_file_volatile(frozen, "of others too", 0444));
+  EXPECT_EQ(open_inside(frozen, O_RDONLY), 0);
+  EXPECT_EQ(open_inside(frozen, O_RDWR), EACCES) << "root has no right beyond the file's mode here";
+  EXPECT_EQ(inside([&] {
+              const int fd = ::open(frozen.c_str(), O_RDONLY | O_CLOEXEC);
+              return ::fchmod(fd, 0600) < 0 ? errno : 0;
+            }),
+            ENOSYS);
+  EXPECT_EQ(inside([&] { return ::chmod(frozen.c_str(), 0600) < 0 ? errno : 0; }), ENOSYS);
+}
+
 TEST_F(ShimConfinementTest, TheCgroupOfTheBoxIsReadAndRemovedAndNoOtherIsLookedAt) {
   if (landlock_version() == 0) GTEST_SKIP() << "no Landlock here";
   for (const std::string file : {"/cgroups/own/memory.events", "/cgroups/own/memory.max", "/cgroups/other/memory.events"})

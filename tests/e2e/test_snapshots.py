@@ -225,3 +225,18 @@ def test_a_restore_that_is_killed_is_the_old_box_or_the_new_one(boxlite, demo, p
     restore(boxlite, "s")
     assert told(boxlite) == "one"
     assert not glob.glob(f"{directory(boxlite)}/restore*")
+
+
+def test_a_restore_that_was_killed_among_the_layers_leaves_no_old_one(running):
+    for count in range(3):
+        say(running, count)
+        running.ok("snapshot", "create", "a", f"s{count}")
+        restore(running, f"s{count}")
+    running.ok("stop", "-t", "0", "a")
+    here = directory(running)
+    assert len(glob.glob(f"{here}/layer-*")) == 3
+    assert running("snapshot", "restore", "a", "s0", environment={"BOXLITE_FAILPOINTS": "restore.begun=kill9"}).code != 0
+    os.unlink(f"{here}/layer-0.qcow2")  # as a command that was killed between two of its steps
+    running.ok("start", "a")
+    assert told(running) == "0"
+    assert [os.path.basename(path) for path in glob.glob(f"{here}/layer-*")] == ["layer-0.qcow2"]

@@ -342,3 +342,32 @@ def test_a_start_that_fails_before_it_has_used_the_checkpoint_keeps_it(counting,
     assert counting.status("a") == ("suspended" if place == "resume.loaded" else "failed")
     counting.ok("start", "a")
     counts_on(counting)
+
+
+@pytest.mark.parametrize("place", ["start.bound", "start.intent", "start.spawn", "start.config"])
+@pytest.mark.parametrize("fault", ["error", "kill9"])
+def test_a_box_that_removes_itself_is_not_lost_by_a_start_that_fails_early(boxlite, demo, place, fault):
+    boxlite.ok("run", "-d", "--rm", "--name", "a", demo, "sh", "-c", COUNT)
+    suspend(boxlite)
+    assert boxlite("start", "a", environment={"BOXLITE_FAILPOINTS": f"{place}={fault}"}).code != 0
+    wait_until(lambda: boxlite.status("a") in ("suspended", "running"), "the start is over")
+    boxlite.ok("start", "a")
+    counts_on(boxlite)
+
+
+def test_a_box_whose_command_ends_before_it_stands_still_is_told_as_ended(boxlite, demo):
+    boxlite.ok("run", "-d", "--name", "a", demo, "sh", "-c", "until test -e /end; do sleep 0.1; done; exit 7")
+    client = boxlite.spawn("pause", "--to-disk", "a", environment={"BOXLITE_FAILPOINTS": "capture.prepared=stop"})
+    wait_until(lambda: os.path.exists(f"{checkpoint(boxlite)}/memory.new"), "it has begun")
+    boxlite.ok("exec", "a", "touch", "/end")
+    wait_until(lambda: boxlite.status("a") == "stopped", "the command has ended")
+    os.kill(client.pid, signal.SIGCONT)
+    client.communicate(timeout=120)
+    assert client.returncode == 125 and boxlite.inspect("a")["exit_code"] == 7
+
+
+def test_the_clock_does_not_fall_behind_by_what_it_stood_still(counting):
+    for name in ("a", "b", "c"):
+        counting.ok("snapshot", "create", "--memory", "a", name)
+    before = time.time()
+    assert before - 1.5 < float(counting.ok("exec", "a", "date", "+%s")) < time.time() + 1
