@@ -97,6 +97,8 @@ Result<void> Agent::run() {
     if (main_ && main_->has_exited()) kept_namespaces_.clear();
   }
   calls_.drain(milliseconds(1000));
+  // The host may have had it frozen, for a snapshot, when the command ended.
+  if (auto thawed = freezer_.thaw(); !thawed) say(thawed.error().message());
   if (disk_mounted_) TRY(seal_root_disk());
   return {};
 }

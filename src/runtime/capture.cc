@@ -37,6 +37,7 @@
 #include "runtime/box_config.h"
 #include "runtime/box_error.h"
 #include "runtime/control.h"
+#include "runtime/create.h"
 #include "runtime/listing.h"
 #include "runtime/observe.h"
 #include "runtime/private_memory.h"
@@ -67,11 +68,6 @@ Result<pid_t> find_qemu(int socket) {
 Result<void> sync_file(const std::string& path) {
   TRY_ASSIGN(const UniqueFd fd, sys::open(path, O_RDONLY | O_NOFOLLOW));
   return sys::fsync(fd.get(), path);
-}
-
-Result<void> link_file(const std::string& from, const std::string& to) {
-  if (::link(from.c_str(), to.c_str()) < 0) return fail_errno("link {} as {}", from, to);
-  return {};
 }
 
 }  // namespace
@@ -164,8 +160,7 @@ Result<void> Capture::prepare(const BoxRow& row, const HomePaths& paths) {
   if (wish_.disk) {
     const std::vector<std::string> layers = layers_in(directory_);
     flat_ = layers.size() >= kMostLayers;
-    TRY_ASSIGN(const struct stat base, sys::stat(paths.base(row.image_id)));
-    const std::uint64_t bytes = std::max(config.options.disk_bytes, static_cast<std::uint64_t>(base.st_size));
+    TRY_ASSIGN(const std::uint64_t bytes, disk_size(paths, config.options, row.image_id));
     const bool on_base = flat_ || layers.empty();
     TRY(disk::create_overlay(file("layer"), bytes,
                              on_base ? "../../bases/" + image::base_file_name(row.image_id) : layer_name(layers.size() - 1),
@@ -283,7 +278,7 @@ Result<void> Capture::move_files(const std::string& directory) {
     }
   }
   const std::vector<std::string> below = flat_ ? std::vector<std::string>() : layers_in(directory_);
-  for (std::size_t i = 0; i < below.size(); ++i) TRY(link_file(below[i], directory + "/" + layer_name(i)));
+  for (std::size_t i = 0; i < below.size(); ++i) TRY(link_frozen(below[i], directory + "/" + layer_name(i)));
   if (!wish_.disk) return {};
   const std::string top = directory + "/" + layer_name(below.size());
   if (::chmod(file("layer").c_str(), 0444) < 0) return fail_errno("chmod {}", file("layer"));

@@ -140,6 +140,11 @@ Result<void> check_machine(const Json& then, const Json& now) {
   return {};
 }
 
+Result<void> link_frozen(const std::string& from, const std::string& to) {
+  if (::link(from.c_str(), to.c_str()) < 0) return fail_errno("link {} as {}", from, to);
+  return {};
+}
+
 std::string layer_name(std::size_t index) { return fmt::format("layer-{}.qcow2", index); }
 
 std::vector<std::string> layers_in(const std::string& directory) {

@@ -55,6 +55,9 @@ Result<Json> describe_machine(const MachineFacts& facts);
 /// kUnsupported, with what differs.
 Result<void> check_machine(const Json& then, const Json& now);
 
+/// One more name for a frozen file.
+Result<void> link_frozen(const std::string& from, const std::string& to);
+
 /// The frozen disks in a directory, the lowest first.
 std::vector<std::string> layers_in(const std::string& directory);
 std::string layer_name(std::size_t index);

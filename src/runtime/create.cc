@@ -26,8 +26,7 @@ namespace {
 
 // The base of a large image is larger than the default; its overlay may not be smaller.
 Result<void> make_disk(const HomePaths& paths, const std::string& path, const BoxOptions& options, const ImageInfo& image) {
-  TRY_ASSIGN(const struct stat base, sys::stat(paths.base(image.id)));
-  const std::uint64_t bytes = std::max(options.disk_bytes, static_cast<std::uint64_t>(base.st_size));
+  TRY_ASSIGN(const std::uint64_t bytes, disk_size(paths, options, image.id));
   return disk::create_overlay(path, bytes, "../../bases/" + image::base_file_name(image.id), "raw");
 }
 
@@ -55,6 +54,11 @@ std::vector<VolumeRow> new_volumes(const std::vector<Mount>& mounts, const std::
 }
 
 }  // namespace
+
+Result<std::uint64_t> disk_size(const HomePaths& paths, const BoxOptions& options, const std::string& image_id) {
+  TRY_ASSIGN(const struct stat base, sys::stat(paths.base(image_id)));
+  return std::max(options.disk_bytes, static_cast<std::uint64_t>(base.st_size));
+}
 
 Result<std::pair<std::string, OpLock>> reserve_id(const HomePaths& paths) {
   for (;;) {

@@ -1,6 +1,7 @@
 // Making a box: directory, secrets, disk, then the row. Nothing of it is there until all of it is.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,9 @@
 namespace boxlite {
 
 Result<BoxRow> create_box(Context& context, const BoxOptions& options, const PullOptions& pull);
+
+/// Of the disk that a box's guest sees: what was asked for, or the image's when that is larger.
+Result<std::uint64_t> disk_size(const HomePaths& paths, const BoxOptions& options, const std::string& image_id);
 
 /// A new box's id, and its operation lock.
 Result<std::pair<std::string, OpLock>> reserve_id(const HomePaths& paths);

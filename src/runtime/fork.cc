@@ -61,8 +61,7 @@ class Forking {
     const std::string directory = paths.new_box(new_id);
     TRY(sys::mkdir(directory, 0700));
     TRY(copy_file(paths.secrets(parent_.id), directory + "/secrets", 0600));
-    TRY_ASSIGN(const struct stat base, sys::stat(paths.base(parent_.image_id)));
-    const std::uint64_t bytes = std::max(config.options.disk_bytes, static_cast<std::uint64_t>(base.st_size));
+    TRY_ASSIGN(const std::uint64_t bytes, disk_size(paths, config.options, parent_.image_id));
     TRY(build_from_snapshot(checkpoint_, directory, bytes, true));
     FAILPOINT("fork.built");
     TRY(sync_directory(directory));

@@ -20,10 +20,10 @@
 #include "base/file.h"
 #include "base/sys.h"
 #include "disk/qcow2.h"
-#include "image/image_job.h"
 #include "runtime/box_config.h"
 #include "runtime/capture.h"
 #include "runtime/checkpoint.h"
+#include "runtime/create.h"
 #include "runtime/disk_usage.h"
 #include "runtime/lease.h"
 #include "runtime/listing.h"
@@ -36,16 +36,11 @@ constexpr mode_t kFrozen = 0444;
 
 std::string snapshots_of(const std::string& box) { return box + "/snapshots"; }
 
-Result<void> link_file(const std::string& from, const std::string& to) {
-  if (::link(from.c_str(), to.c_str()) < 0) return fail_errno("link {} as {}", from, to);
-  return {};
-}
-
 // At no moment is there none.
 Result<void> replace_by_link(const std::string& from, const std::string& to) {
   const std::string made = to + ".new";
   TRY(sys::unlink(made));
-  TRY(link_file(from, made));
+  TRY(link_frozen(from, made));
   TRY(sys::rename(made, to));
   return sys::unlink(made);  // it stays when both are one file
 }
@@ -109,10 +104,10 @@ Result<CheckpointRecord> freeze_at_rest(const BoxRow& row, const HomePaths& path
                 "box {} does not run, so there is no memory to keep; without --memory the snapshot is of its disk", row.name);
   }
   const std::vector<std::string> layers = layers_in(box);
-  for (std::size_t i = 0; i < layers.size(); ++i) TRY(link_file(layers[i], work + "/" + layer_name(i)));
+  for (std::size_t i = 0; i < layers.size(); ++i) TRY(link_frozen(layers[i], work + "/" + layer_name(i)));
   TRY(copy_file(paths.disk(row.id), work + "/" + layer_name(layers.size()), kFrozen));
   if (memory) {
-    for (const char* file : {"/memory", "/device-state"}) TRY(link_file(box + file, work + file));
+    for (const char* file : {"/memory", "/device-state"}) TRY(link_frozen(box + file, work + file));
     record->boot_id.clear();  // all is made durable here
     return std::move(*record);
   }
@@ -131,12 +126,6 @@ Result<std::optional<OpLock::Locked>> lock_at_rest(Context& context, const BoxRo
   TRY(wait_vm_gone(context.paths, row.id));
   TRY(finish_restore(context.paths.box(row.id)));
   return std::optional(std::move(locked));
-}
-
-Result<std::uint64_t> disk_bytes_of(const BoxRow& row, const HomePaths& paths) {
-  TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
-  TRY_ASSIGN(const struct stat base, sys::stat(paths.base(row.image_id)));
-  return std::max(config.options.disk_bytes, static_cast<std::uint64_t>(base.st_size));
 }
 
 }  // namespace
@@ -199,10 +188,10 @@ Result<void> build_from_snapshot(const std::string& snapshot, const std::string&
                                  bool with_memory) {
   const std::vector<std::string> layers = layers_in(snapshot);
   if (layers.empty()) return fail(ErrorCode::kCorrupt, "{} has no disk", snapshot);
-  for (std::size_t i = 0; i < layers.size(); ++i) TRY(link_file(layers[i], directory + "/" + layer_name(i)));
+  for (std::size_t i = 0; i < layers.size(); ++i) TRY(link_frozen(layers[i], directory + "/" + layer_name(i)));
   TRY(disk::create_overlay(directory + "/disk.qcow2", disk_bytes, layer_name(layers.size() - 1), "qcow2"));
   if (!with_memory) return {};
-  for (const char* file : {"/memory", "/device-state"}) TRY(link_file(snapshot + file, directory + file));
+  for (const char* file : {"/memory", "/device-state"}) TRY(link_frozen(snapshot + file, directory + file));
   return copy_file(snapshot + "/checkpoint.json", directory + "/checkpoint.json", 0600);
 }
 
@@ -220,7 +209,8 @@ Result<void> restore_snapshot(Context& context, const BoxRow& row, const std::st
   TRY_ASSIGN(const std::optional<CheckpointRecord> record, read_checkpoint(snapshot));
   if (!record) return no_snapshot(row, name);
   TRY(check_files(snapshot, *record));
-  TRY_ASSIGN(const std::uint64_t bytes, disk_bytes_of(row, context.paths));
+  TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
+  TRY_ASSIGN(const std::uint64_t bytes, disk_size(context.paths, config.options, row.image_id));
   const std::string work = box + "/restore.new";
   TRY(remove_tree(work));
   TRY(sys::mkdir(work, 0700));

@@ -246,8 +246,10 @@ Result<void> add_checkpoint(const Context& context, const Host& host, const BoxR
 // What the memory of a start before lay on, and what was left of a checkpoint that was being taken.
 Result<void> remove_old_memory(const std::string& directory) {
   // A command may still be at work on what it has captured of the run before.
-  TRY_ASSIGN(const std::optional<OfdLock> lock, try_lock_checkpoints(directory));
-  if (lock) TRY(remove_capture_leftovers(directory));
+  if (!capture_leftovers(directory).empty()) {
+    TRY_ASSIGN(const std::optional<OfdLock> lock, try_lock_checkpoints(directory));
+    if (lock) TRY(remove_capture_leftovers(directory));
+  }
   TRY(sys::unlink(directory + "/device-state"));
   return sys::unlink(directory + "/memory");
 }
@@ -429,9 +431,7 @@ class Start {
   }
 
   Result<void> link_memory(const Template& from) const {
-    const std::string memory = context_.paths.box(row_.id) + "/memory";
-    if (::link(from.memory.c_str(), memory.c_str()) < 0) return fail_errno("link {} as {}", from.memory, memory);
-    return {};
+    return link_frozen(from.memory, context_.paths.box(row_.id) + "/memory");
   }
 
   // The disk of the template in the place of the box's own, which is still empty.

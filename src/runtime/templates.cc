@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -18,6 +17,7 @@
 #include "disk/qcow2.h"
 #include "image/image_job.h"
 #include "runtime/byte_text.h"
+#include "runtime/checkpoint.h"
 #include "runtime/disk_usage.h"
 #include "runtime/line_channel.h"
 #include "runtime/records.h"
@@ -29,7 +29,6 @@ namespace {
 constexpr int kVersion = 1;
 constexpr std::string_view kWhat = "template";
 constexpr std::size_t kMostKept = 12;
-constexpr std::size_t kMaxDeviceState = std::size_t{16} << 20U;
 constexpr std::size_t kMaxRecord = std::size_t{64} << 10U;
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20U;
 // Beyond the guest's whole memory, so that a making never fills the disk.
@@ -86,10 +85,6 @@ std::string hash(std::string_view text) {
 // Those of one boot begin with the same digits.
 std::string boot_prefix(const std::string& boot) { return hash(boot).substr(0, 8) + "-"; }
 
-std::uint32_t checksum(std::string_view bytes) {
-  return static_cast<std::uint32_t>(::crc32(0, reinterpret_cast<const Bytef*>(bytes.data()), static_cast<uInt>(bytes.size())));
-}
-
 Template at(const std::string& directory, bool mounted) {
   return {.directory = directory,
           .memory = directory + "/memory",
@@ -106,9 +101,9 @@ Result<Template> open_template(const std::string& directory, const Json& machine
   if (!record.is_object() || record.value("version", 0) != kVersion || record.value("machine", Json()) != machine)
     return fail(ErrorCode::kNotFound, "{} is of another machine", path);
   Template found = at(directory, mounted);
-  TRY_ASSIGN(const std::string state, read_file(found.device_state, kMaxDeviceState));
+  TRY_ASSIGN(const std::uint32_t now, device_state_checksum(found.device_state));
   TRY_ASSIGN(const auto sum, json_get<std::uint32_t>(record, "device_state_crc32", path));
-  if (checksum(state) != sum) return fail(ErrorCode::kCorrupt, "{} does not have its checksum", found.device_state);
+  if (now != sum) return fail(ErrorCode::kCorrupt, "{} does not have its checksum", found.device_state);
   TRY_ASSIGN(const struct stat memory, sys::stat(found.memory));
   TRY_ASSIGN(const auto bytes, json_get<off_t>(record, "memory_bytes", path));
   if (memory.st_size != bytes) return fail(ErrorCode::kCorrupt, "{} does not have its size", found.memory);
@@ -208,15 +203,11 @@ Result<Template> make_template(const HomePaths& paths, const StartPrograms& prog
   FAILPOINT("template.begun");
   TRY(run_job(programs, job));
   FAILPOINT("template.made");
-  TRY_ASSIGN(const std::string state, read_file(made.device_state, kMaxDeviceState));
+  TRY_ASSIGN(const std::uint32_t sum, device_state_checksum(made.device_state));
   for (const std::string& path : {made.memory, made.device_state, disk}) TRY(seal(path));
   if (!mounted) TRY(sys::unlink(disk));
-  const Json record = {{"version", kVersion},
-                       {"kind", "template"},
-                       {"machine", machine},
-                       {"memory_bytes", memory_bytes},
-                       {"device_state_crc32", checksum(state)},
-                       {"created_at", sys::utc_now()}};
+  const Json record = {{"version", kVersion},          {"kind", "template"},        {"machine", machine},
+                       {"memory_bytes", memory_bytes}, {"device_state_crc32", sum}, {"created_at", sys::utc_now()}};
   TRY(write_file_volatile(record_path(work), dump_json(record, 1) + "\n", 0600));
   TRY(sys::rename(work, directory));
   FAILPOINT("template.renamed");
