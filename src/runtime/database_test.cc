@@ -58,6 +58,26 @@ TEST_F(DatabaseTest, ARowComesBackAsItWasWritten) {
   EXPECT_FALSE(*database.box_by_name("other"));
 }
 
+TEST_F(DatabaseTest, WhoeverOpensItFirstAtTheSameTimeAllSucceed) {
+  constexpr int kProcesses = 6;
+  for (int round = 0; round < 40; ++round) {
+    const std::string fresh = path() + std::to_string(round);
+    int failed = 0;
+    std::vector<pid_t> children;
+    for (int i = 0; i < kProcesses; ++i) {
+      const pid_t pid = ::fork();
+      if (pid == 0) ::_exit(Database::open(fresh) ? 0 : 1);
+      children.push_back(pid);
+    }
+    for (const pid_t pid : children) {
+      int status = 0;
+      ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+      failed += status == 0 ? 0 : 1;
+    }
+    ASSERT_EQ(failed, 0) << "in round " << round;
+  }
+}
+
 TEST_F(DatabaseTest, ATakenNameIsAnErrorThatNamesTheBox) {
   Database database = *Database::open(path());
   ASSERT_TRUE(database.insert_box(row("0123456789ab", "web")));

@@ -19,6 +19,8 @@ namespace {
 
 // A writer holds the database for milliseconds; only a stopped process makes anyone wait this long.
 constexpr int kBusyTimeoutMs = 15000;
+// At once; each time one of them is through.
+constexpr int kMostFirstUsers = 1000;
 
 ErrorCode code_of(int sqlite_code) {
   switch (sqlite_code & 0xff) {
@@ -70,6 +72,26 @@ std::vector<int> descriptors_of(const std::string& path) {
   }
   ::closedir(directory);
   return found;
+}
+
+// WAL is a property of the file, set once; the pragma answers what is in effect, which on an unfit file system is another mode.
+Result<void> ask_for_wal(Connection& connection, const std::string& path) {
+  TRY_ASSIGN(Statement mode, connection.prepare("PRAGMA journal_mode=WAL"));
+  auto row = mode.step();
+  if (!row) return std::unexpected(row.error().context(path));
+  if (!*row || mode.text(0) != "wal")
+    return fail(ErrorCode::kUnsupported, "{}: SQLite's write-ahead log does not work on this file system", path);
+  return {};
+}
+
+// Of two that are the first in a new home, and set it at once, SQLite refuses one without waiting, since each could wait for the
+// other. A transaction waits for whoever is at it, with nothing held.
+Result<void> use_write_ahead_log(Connection& connection, const std::string& path) {
+  for (int attempts = kMostFirstUsers;; --attempts) {
+    auto set = ask_for_wal(connection, path);
+    if (set || set.error().code() != ErrorCode::kUnavailable || attempts == 0) return set;
+    TRY(connection.execute("BEGIN IMMEDIATE; COMMIT"));
+  }
 }
 
 }  // namespace
@@ -131,15 +153,7 @@ Result<std::unique_ptr<Connection>> Connection::open(const std::string& path) {
   std::unique_ptr<Connection> connection(new Connection(database, path));
   if (opened != SQLITE_OK) return failure(database, fmt::format("open {}", path));
   sqlite3_busy_timeout(database, kBusyTimeoutMs);
-  // WAL is a property of the file, set once; the pragma answers what is in effect, which on an unfit file system is another mode.
-  {
-    TRY_ASSIGN(Statement mode, connection->prepare("PRAGMA journal_mode=WAL"));
-    auto row = mode.step();
-    if (!row) return std::unexpected(row.error().context(path));
-    if (!*row || mode.text(0) != "wal") {
-      return fail(ErrorCode::kUnsupported, "{}: SQLite's write-ahead log does not work on this file system", path);
-    }
-  }
+  TRY(use_write_ahead_log(*connection, path));
   TRY(connection->execute("PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF;"));
   TRY(connection->execute("SELECT count(*) FROM sqlite_schema"));  // the log is opened by the first read
   for (const int fd : descriptors_of(path)) connection->guards_.emplace_back(fd);
