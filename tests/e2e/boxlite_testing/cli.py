@@ -73,7 +73,7 @@ class Boxlite:
 
     def ok(self, *arguments, **options):
         finished = self(*arguments, **options)
-        assert finished.code == 0, str(finished)
+        assert finished.code == 0, f"{finished}\n{self.tails(lines=12, ended_only=True)}"
         return finished.out
 
     def refused(self, *arguments, code=125, mentions=(), **options):
@@ -112,6 +112,8 @@ class Boxlite:
 
     def close(self, failed=False):
         """Removes all boxes and proves that nothing is left of them; keeps the files of a failed test."""
+        if failed:
+            print(f"\nbefore the removal: {self.directory}\n{self.tails()}")
         try:
             for child in self.background:
                 child.kill()
@@ -134,11 +136,13 @@ class Boxlite:
             else:
                 shutil.rmtree(self.directory)
 
-    def tails(self, lines=25):
-        """The last lines of every log of every box, for the report of a failed test."""
+    def tails(self, lines=25, ended_only=False):
+        """The last lines of every log of every box (that has ended), for the report of a failed test."""
         text = []
         for folder in ("boxes", "trash"):
             for parent, _, files in os.walk(os.path.join(self.home, folder)):
+                if ended_only and not os.path.exists(os.path.join(parent, "exit.json")):
+                    continue
                 for name in sorted(files):
                     if name.endswith((".log", "exit.json", "state.json")):
                         path = os.path.join(parent, name)
