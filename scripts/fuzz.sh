@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-600}
 
 cmake -S . -B build/fuzz -G Ninja -DCMAKE_CXX_COMPILER=clang++-19 -DBOXLITE_FUZZ=ON >/dev/null
-cmake --build build/fuzz --target portal_fuzz tar_fuzz volume_fuzz net_fuzz image_fuzz -j "$(nproc)" >build/fuzz/build.log 2>&1 ||
+cmake --build build/fuzz --target portal_fuzz tar_fuzz volume_fuzz net_fuzz image_fuzz box_archive_fuzz -j "$(nproc)" >build/fuzz/build.log 2>&1 ||
     { cat build/fuzz/build.log >&2; exit 1; }
 
 mkdir -p build/fuzz/found
@@ -38,5 +38,6 @@ run tar 16384
 run volume 2048
 run net 2048
 run image 8192
+run box_archive 32768
 echo "$summary"
 exit $failed

@@ -177,6 +177,11 @@ class Box {
   /// its snapshots stay.
   Result<void> restore_snapshot(const std::string& name);
 
+  /// Writes the box to a descriptor, which may be a pipe: its disk as it is, of a running box as after fsfreeze(8), and with
+  /// `memory` the running machine too. `name` is what messages call it. What the box has of its host is not in it: the values of
+  /// its environment, published ports, volumes. Format: docs/formats/box-archive.md.
+  Result<void> export_archive(int fd, const std::string& name, bool memory = false);
+
   /// New boxes that go on from the running one's memory and disk of this moment, each by itself: connections are broken in them,
   /// ports of the host that lead into this one get others, random numbers, host name and machine id differ. Returns when they
   /// run. kUnsupported: a box with volumes.

@@ -46,6 +46,23 @@ struct PullOptions {
   std::function<void(const PullProgress&)> on_progress;
 };
 
+struct BoxImportOptions {
+  std::string name;  // "": the one in the archive, or where that is taken one that is made up
+  /// As in BoxOptions. What a box has of its host is nothing that an archive can ask for.
+  std::vector<std::string> env;
+  std::vector<std::string> publish;
+  bool host_access = false;
+};
+
+struct BoxImport {
+  Box box;
+  std::vector<std::string> left_out;  // of what the box was; a line each, with how to give it
+};
+
+/// Whether what can be read from the descriptor (a file, a pipe, a socket) begins as Box::export_archive() writes it. Nothing is
+/// taken from it.
+Result<bool> is_box_archive(int fd);
+
 struct HostInfo {
   std::string version;
   std::string home;
@@ -94,6 +111,10 @@ class Runtime {
   Result<ImageInfo> import_root(int fd, const std::string& name, const ImportOptions& options);
   /// Writes one tar that is both, what `docker save` writes and an OCI image layout.
   Result<void> save(const std::vector<std::string>& references, int fd, const std::string& name);
+
+  /// A box from what Box::export_archive() has written. It does not run; with memory it is suspended. Nothing in the archive is
+  /// trusted: it can be no more than any guest.
+  Result<BoxImport> import_box(int fd, const std::string& name, const BoxImportOptions& options = {});
 
   /// Gives an image one more name; an image that had it loses it.
   Result<void> tag(const std::string& source, const std::string& target);

@@ -44,6 +44,7 @@ constexpr std::array kVerbs = {
     Verb{"unpause", verb_unpause, "Let paused boxes go on"},
     Verb{"snapshot", verb_snapshot, "Keep what a box is at one moment, and go back to it"},
     Verb{"fork", verb_fork, "Make new boxes that go on from a running one"},
+    Verb{"export", verb_export, "Write a box into an archive"},
     Verb{"rename", verb_rename, "Give a box another name"},
     Verb{"top", verb_top, "Print the processes of a box"},
     Verb{"stats", verb_stats, "Print what boxes use, every second"},
@@ -59,7 +60,7 @@ constexpr std::array kVerbs = {
     Verb{"tag", verb_tag, "Give an image one more name"},
     Verb{"load", verb_load, "Take the images of an archive"},
     Verb{"save", verb_save, "Write images into an archive"},
-    Verb{"import", verb_import, "Make an image of the tar of a root file system"},
+    Verb{"import", verb_import, "Make a box of an archive of one, or an image of the tar of a root file system"},
     Verb{"image", verb_image, "Work with images: inspect, prune, and the above"},
     Verb{"volume", verb_volume, "Make, list and remove volumes"},
     Verb{"doctor", verb_doctor, "Look for what is wrong with this host and this home"},
@@ -69,10 +70,10 @@ constexpr std::array kVerbs = {
 };
 
 // Docker's commands that are not here: they are meant as they are, whatever they resemble.
-constexpr std::array<std::string_view, 24> kDockersOwn = {"build",     "builder", "buildx", "commit", "compose", "config",
-                                                          "container", "context", "diff",   "events", "export",  "history",
-                                                          "manifest",  "node",    "plugin", "push",   "search",  "secret",
-                                                          "service",   "stack",   "swarm",  "system", "trust",   "update"};
+constexpr std::array<std::string_view, 23> kDockersOwn = {"build",     "builder", "buildx", "commit", "compose", "config",
+                                                          "container", "context", "diff",   "events", "history", "manifest",
+                                                          "node",      "plugin",  "push",   "search", "secret",  "service",
+                                                          "stack",     "swarm",   "system", "trust",  "update"};
 
 Result<int> run_verb(const std::string& name, Invocation& invocation) {
   const auto* verb = std::ranges::find(kVerbs, name, &Verb::name);

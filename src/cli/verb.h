@@ -40,6 +40,7 @@ Result<int> verb_kill(Invocation& invocation);
 Result<int> verb_pause(Invocation& invocation);
 Result<int> verb_unpause(Invocation& invocation);
 Result<int> verb_snapshot(Invocation& invocation);
+Result<int> verb_export(Invocation& invocation);
 Result<int> verb_fork(Invocation& invocation);
 Result<int> verb_cp(Invocation& invocation);
 Result<int> verb_exec(Invocation& invocation);

@@ -18,6 +18,7 @@ constexpr unsigned kClusterBits = 16;
 constexpr std::uint64_t kClusterSize = std::uint64_t{1} << kClusterBits;
 constexpr std::uint64_t kL2Entries = kClusterSize / sizeof(std::uint64_t);
 constexpr std::uint64_t kBytesPerL1Entry = kL2Entries * kClusterSize;
+constexpr std::uint32_t kMagic = 0x514649fb;  // "QFI\xfb"
 constexpr std::uint32_t kHeaderLength = 104;
 constexpr std::uint32_t kBackingFormatExtension = 0xE2792ACA;
 constexpr std::size_t kMaxBackingName = 1023;  // qcow2.txt: "must not be longer than 1023 bytes"
@@ -51,8 +52,8 @@ BigEndianBuffer header(std::uint64_t virtual_size, std::uint64_t l1_entries, std
   const std::size_t padded_format = (format.size() + 7) / 8 * 8;
   const std::uint64_t base_offset = kHeaderLength + 8 + padded_format + 8;
   BigEndianBuffer out(static_cast<std::size_t>(base_offset) + base.size());
-  out.put(std::uint32_t{0x514649fb});  // "QFI\xfb"
-  out.put(std::uint32_t{3});           // version
+  out.put(kMagic);
+  out.put(std::uint32_t{3});  // version
   out.put(base_offset);
   out.put(static_cast<std::uint32_t>(base.size()));
   out.put(std::uint32_t{kClusterBits});
@@ -84,7 +85,43 @@ Result<void> write_at(int fd, std::uint64_t offset, std::span<const std::byte> d
   return {};
 }
 
+std::uint64_t big_endian(std::string_view bytes, std::size_t offset, std::size_t size) {
+  std::uint64_t value = 0;
+  for (std::size_t i = 0; i < size; ++i) value = value << 8U | static_cast<unsigned char>(bytes[offset + i]);
+  return value;
+}
+
+// Relative, and nowhere but to another layer beside it or to a base: what people's tools would open by name.
+bool names_layer_or_base(std::string_view name) {
+  constexpr std::string_view kBases = "../../bases/";
+  if (name.starts_with(kBases)) name.remove_prefix(kBases.size());
+  return !name.empty() && name.find('/') == std::string_view::npos && name.find(':') == std::string_view::npos &&
+         (name.ends_with(".ext4") || (name.starts_with("layer-") && name.ends_with(".qcow2")));
+}
+
 }  // namespace
+
+Result<void> check_layer(const std::string& path) {
+  TRY_ASSIGN(const UniqueFd fd, sys::open(path, O_RDONLY | O_NOFOLLOW));
+  std::string head(kClusterSize, '\0');
+  const ssize_t count = ::pread(fd.get(), head.data(), head.size(), 0);
+  if (count < 0) return fail_errno("read {}", path);
+  const auto refuse = [&path](std::string_view what) { return fail(ErrorCode::kCorrupt, "{}: {}", path, what); };
+  if (static_cast<std::size_t>(count) < kHeaderLength || big_endian(head, 0, 4) != kMagic || big_endian(head, 4, 4) != 3)
+    return refuse("it is no qcow2 file of version 3");
+  if (big_endian(head, 20, 4) != kClusterBits) return refuse("its clusters have another size than 64 KiB");
+  const std::uint64_t size = big_endian(head, 24, 8);
+  if (size == 0 || size % 512 != 0 || size > kMaxVirtualSize) return refuse("a disk of its size is not possible");
+  if (big_endian(head, 32, 4) != 0) return refuse("it is encrypted");
+  if (big_endian(head, 60, 4) != 0) return refuse("it has internal snapshots");
+  if (big_endian(head, 72, 8) != 0) return refuse("it has features that no disk of a box has, or was left damaged");
+  const std::uint64_t backing = big_endian(head, 8, 8);
+  const std::uint64_t length = big_endian(head, 16, 4);
+  if (backing < kHeaderLength || length > kMaxBackingName || backing + length > static_cast<std::uint64_t>(count) ||
+      !names_layer_or_base(std::string_view(head).substr(backing, length)))
+    return refuse("it lies on a file that is no layer or base");
+  return {};
+}
 
 Result<void> create_overlay(const std::string& path, std::uint64_t virtual_size, std::string_view base_path_relative,
                             std::string_view base_format) {

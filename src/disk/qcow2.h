@@ -21,4 +21,9 @@ inline constexpr std::uint64_t kMaxVirtualSize = std::uint64_t{16} << 40;  // ex
 Result<void> create_overlay(const std::string& path, std::uint64_t virtual_size, std::string_view base_path_relative,
                             std::string_view base_format);
 
+/// Of a frozen disk that somebody sent: kCorrupt unless its header is one of a plain qcow2 of version 3. Encryption, a file for
+/// its data, internal snapshots, unknown features, or a backing file that create_overlay() would not name: no. What is behind
+/// the header is for QEMU alone, in its jail.
+Result<void> check_layer(const std::string& path);
+
 }  // namespace boxlite::disk

@@ -91,5 +91,34 @@ TEST_F(Qcow2Test, AbsoluteBasesAndImpossibleSizesAreRefusedWithoutAFile) {
   EXPECT_NE(::access(overlay_.c_str(), F_OK), 0);
 }
 
+TEST_F(Qcow2Test, AnOverlayIsALayerThatMayComeFromElsewhere) {
+  ASSERT_TRUE(create_overlay(overlay_, 10240 * kMiB, base_, "raw"));
+  EXPECT_TRUE(check_layer(overlay_));
+  const std::string upper = dir_.path() + "/boxes/a/upper.qcow2";
+  ASSERT_TRUE(create_overlay(upper, 10240 * kMiB, "layer-3.qcow2", "qcow2"));
+  EXPECT_TRUE(check_layer(upper));
+}
+
+TEST_F(Qcow2Test, WhatLeadsElsewhereIsNoLayer) {
+  for (const std::string base : {"etc/passwd", "../x.ext4", "../../bases/../boxlite.db", "nbd:x.ext4", "json:{}.ext4", "layer-1.raw"}) {
+    ASSERT_TRUE(create_overlay(overlay_, 10240 * kMiB, base, "raw"));
+    EXPECT_EQ(check_layer(overlay_).error().code(), ErrorCode::kCorrupt) << base;
+    ASSERT_TRUE(sys::unlink(overlay_));
+  }
+  const std::string plain = dir_.path() + "/plain";
+  const std::string size = "16M";
+  for (const std::vector<std::string>& options :
+       {std::vector<std::string>{}, {"-o", "data_file=" + plain}, {"-o", "compat=0.10"}, {"-o", "cluster_size=4096"}}) {
+    std::vector<std::string> arguments = {"create", "-q", "-f", "qcow2"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    arguments.insert(arguments.end(), {overlay_, size});
+    ASSERT_EQ(qemu_img(arguments).first, 0);
+    EXPECT_EQ(check_layer(overlay_).error().code(), ErrorCode::kCorrupt);
+    ASSERT_TRUE(sys::unlink(overlay_));
+  }
+  ASSERT_TRUE(write_file_volatile(overlay_, "QFI\xfb", 0600));
+  EXPECT_EQ(check_layer(overlay_).error().code(), ErrorCode::kCorrupt);
+}
+
 }  // namespace
 }  // namespace boxlite::disk

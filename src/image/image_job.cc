@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::string_view kRequest = "image job request";
 constexpr std::string_view kImage = "image record";
-constexpr std::array<std::string_view, 7> kKinds = {"pull", "load", "save", "import", "directory", "login", "logout"};
+constexpr std::array<std::string_view, 9> kKinds = {"pull",     "load",       "save",  "import", "directory",
+                                                    "pack_box", "unpack_box", "login", "logout"};
 
 Result<JobKind> kind_from_json(const Json& json) {
   TRY_ASSIGN(const auto text, json_get_or(json, "action", kRequest, std::string(kKinds.front())));
@@ -31,6 +32,8 @@ std::string store_lock_path(const std::string& home) { return home + "/images/lo
 Json to_json(const JobRequest& request) {
   Json images = Json::array();
   for (const ImageInfo& image : request.images) images.push_back(to_json(image));
+  Json members = Json::array();
+  for (const JobMember& member : request.members) members.push_back({{"name", member.name}, {"fd", member.fd}});
   Json json = {{"action", kKinds.at(static_cast<std::size_t>(request.kind))},
                {"home", request.home},
                {"reference", request.reference},
@@ -45,6 +48,7 @@ Json to_json(const JobRequest& request) {
                {"images", std::move(images)},
                {"changes", request.changes},
                {"directory", request.directory},
+               {"members", std::move(members)},
                {"keep_blobs", request.keep_blobs}};
   if (request.username) json["username"] = *request.username;
   if (request.password) json["password"] = *request.password;
@@ -73,6 +77,13 @@ Result<JobRequest> job_request_from_json(const Json& json) {
   }
   TRY_ASSIGN(request.changes, json_get_or(json, "changes", kRequest, std::vector<std::string>()));
   TRY_ASSIGN(request.directory, json_get_or(json, "directory", kRequest, std::string()));
+  TRY_ASSIGN(const Json members, json_get_or(json, "members", kRequest, Json::array()));
+  for (const Json& item : members) {
+    JobMember member;
+    TRY_ASSIGN(member.name, json_get<std::string>(item, "name", kRequest));
+    TRY_ASSIGN(member.fd, json_get<int>(item, "fd", kRequest));
+    request.members.push_back(std::move(member));
+  }
   TRY_ASSIGN(request.keep_blobs, json_get_or(json, "keep_blobs", kRequest, true));
   return request;
 }

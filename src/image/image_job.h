@@ -26,6 +26,8 @@ enum class JobKind {
   kSave,       // `images` into an archive
   kImport,     // an archive of a root file system, to be named `reference`
   kDirectory,  // a directory of the host as the root of one box: a base disk, no blobs
+  kPackBox,    // `members` into the archive of a box
+  kUnpackBox,  // an archive of a box into the directory `directory`
   kLogin,      // checks username and password with the registry `reference` and keeps them
   kLogout,     // forgets them
 };
@@ -36,6 +38,11 @@ enum class JobKind {
 // it, and ends with it held: the runtime has it from then on.
 inline constexpr std::chrono::minutes kStoreLockTimeout{2};
 std::string store_lock_path(const std::string& home);
+
+struct JobMember {
+  std::string name;  // in the archive
+  int fd = -1;       // inherited; read from its beginning
+};
 
 struct JobRequest {
   JobKind kind = JobKind::kPull;
@@ -61,7 +68,8 @@ struct JobRequest {
   std::string archive_name;          // for messages: "app.tar", "standard input"
   std::vector<ImageInfo> images;     // kSave: one for each name
   std::vector<std::string> changes;  // kImport: instructions of a Dockerfile ("CMD sh")
-  std::string directory;             // kDirectory: absolute
+  std::string directory;             // kDirectory, kUnpackBox: absolute
+  std::vector<JobMember> members;    // kPackBox
   bool keep_blobs = true;            // false: only the base disk is wanted
 };
 

@@ -21,6 +21,7 @@
 #include "image/archive_writer.h"
 #include "image/blob_locks.h"
 #include "image/blob_store.h"
+#include "image/box_archive_job.h"
 #include "image/curl_transport.h"
 #include "image/image_config.h"
 #include "image/login_job.h"
@@ -262,6 +263,12 @@ Result<std::vector<ImageInfo>> run_kind(const JobRequest& request, JobMonitor& m
     case JobKind::kSave:
       TRY(save_archive(request, monitor));
       break;
+    case JobKind::kPackBox:
+      TRY(pack_box(request, monitor));
+      break;
+    case JobKind::kUnpackBox:
+      TRY(unpack_box(request, monitor));
+      break;
     case JobKind::kLogin:
       TRY(run_login(request, monitor));
       break;
@@ -276,9 +283,9 @@ Result<std::vector<ImageInfo>> run_kind(const JobRequest& request, JobMonitor& m
 
 Result<std::vector<ImageInfo>> run_job(const JobRequest& request, JobMonitor& monitor) {
   auto images = run_kind(request, monitor);
-  // A save writes nothing there: its error names what it writes to.
-  if (!images && request.kind != JobKind::kSave &&
-      (images.error().error_number() == ENOSPC || images.error().error_number() == EDQUOT)) {
+  // These write nothing there: their errors name what they write to.
+  const bool elsewhere = request.kind == JobKind::kSave || request.kind == JobKind::kPackBox;
+  if (!images && !elsewhere && (images.error().error_number() == ENOSPC || images.error().error_number() == EDQUOT)) {
     return std::unexpected(images.error().context(fmt::format("the disk that holds {} is full", request.home)));
   }
   return images;

@@ -1,5 +1,6 @@
 #include "boxlite/box.h"
 
+#include "runtime/box_archive.h"
 #include "runtime/box_config.h"
 #include "runtime/box_error.h"
 #include "runtime/box_impl.h"
@@ -130,6 +131,11 @@ Result<void> Box::remove_snapshot(const std::string& name) {
 Result<void> Box::restore_snapshot(const std::string& name) {
   TRY_ASSIGN(const BoxRow row, impl_->row());
   return boxlite::restore_snapshot(*impl_->context, row, name);
+}
+
+Result<void> Box::export_archive(int fd, const std::string& name, bool memory) {
+  TRY_ASSIGN(const BoxRow row, impl_->row());
+  return export_box(*impl_->context, row, fd, name, memory);
 }
 
 Result<std::vector<Box>> Box::fork(const ForkOptions& options) {

@@ -132,8 +132,12 @@ Result<void> check_machine(const Json& then, const Json& now) {
     const Json b = now.value(key, Json());
     if (a != b) return fail(ErrorCode::kUnsupported, "{} ({} then, {} now)", words, dump_json(a), dump_json(b));
   }
-  const double before = then.value("tsc_khz", 0.0);
-  const double here = now.value("tsc_khz", 0.0);
+  const auto clock_of = [](const Json& machine) {
+    const auto clock = machine.find("tsc_khz");
+    return clock != machine.end() && clock->is_number() ? clock->get<double>() : 0.0;
+  };
+  const double before = clock_of(then);
+  const double here = clock_of(now);
   if (std::abs(before - here) > kClockTolerance * std::max(before, here))
     return fail(ErrorCode::kUnsupported, "this host's clock has another frequency ({:.0f} kHz then, {:.0f} kHz now)", before,
                 here);

@@ -1,7 +1,5 @@
 #include "runtime/image_archive.h"
 
-#include <fcntl.h>
-
 #include <filesystem>
 
 #include "image/reference.h"
@@ -20,13 +18,6 @@ image::JobRequest archive_request(image::JobKind kind, const UniqueFd& fd, const
   return request;
 }
 
-// The job's numbers 0 to 2 are its own.
-Result<UniqueFd> above_standard(int fd, const std::string& name) {
-  UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
-  if (!copy) return fail_errno("{}", name);
-  return copy;
-}
-
 // The job has parsed what somebody sent: its names are looked at once more.
 Result<void> check_names(const std::vector<ImageInfo>& images) {
   for (const ImageInfo& image : images) {
@@ -42,7 +33,7 @@ Result<void> check_names(const std::vector<ImageInfo>& images) {
 }  // namespace
 
 Result<std::vector<ImageInfo>> load_images(Context& context, int fd, const std::string& name) {
-  TRY_ASSIGN(const UniqueFd archive, above_standard(fd, name));
+  TRY_ASSIGN(const UniqueFd archive, inheritable(fd, name));
   TRY_ASSIGN(JobOutcome done, run_image_job(context.paths, archive_request(image::JobKind::kLoad, archive, name), {}));
   TRY(check_names(done.images));
   TRY(context.database.put_images(done.images));
@@ -50,7 +41,7 @@ Result<std::vector<ImageInfo>> load_images(Context& context, int fd, const std::
 }
 
 Result<ImageInfo> import_image(Context& context, int fd, const std::string& name, const ImportOptions& options) {
-  TRY_ASSIGN(const UniqueFd archive, above_standard(fd, name));
+  TRY_ASSIGN(const UniqueFd archive, inheritable(fd, name));
   image::JobRequest request = archive_request(image::JobKind::kImport, archive, name);
   request.changes = options.changes;
   if (!options.reference.empty()) {
@@ -69,7 +60,7 @@ Result<ImageInfo> import_image(Context& context, int fd, const std::string& name
 }
 
 Result<void> save_images(Context& context, const std::vector<std::string>& references, int fd, const std::string& name) {
-  TRY_ASSIGN(const UniqueFd archive, above_standard(fd, name));
+  TRY_ASSIGN(const UniqueFd archive, inheritable(fd, name));
   image::JobRequest request = archive_request(image::JobKind::kSave, archive, name);
   for (const std::string& reference : references) {
     TRY_ASSIGN(FoundImage found, require_image(context.database, reference));

@@ -65,6 +65,12 @@ Error with_next_step(Error error) {
 
 }  // namespace
 
+Result<UniqueFd> inheritable(int fd, const std::string& name) {
+  UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+  if (!copy) return fail_errno("{}", name);
+  return copy;
+}
+
 Result<JobOutcome> run_image_job(const HomePaths& paths, image::JobRequest request,
                                  const std::function<void(const PullProgress&)>& on_progress) {
   TRY_ASSIGN(const std::string program, find_own_program("boxlite-image"));
@@ -75,6 +81,7 @@ Result<JobOutcome> run_image_job(const HomePaths& paths, image::JobRequest reque
   request.store_lock_fd = store.get();
   std::vector<int> inherit = {store.get()};
   if (request.archive_fd >= 0) inherit.push_back(request.archive_fd);
+  for (const image::JobMember& member : request.members) inherit.push_back(member.fd);
   TRY_ASSIGN(ChildProcess job, ChildProcess::spawn({.program = program,
                                                     .argv = {"boxlite-image"},
                                                     .environment = job_environment(),

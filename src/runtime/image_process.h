@@ -6,6 +6,7 @@
 
 #include "base/ofd_lock.h"
 #include "base/result.h"
+#include "base/unique_fd.h"
 #include "boxlite/image.h"
 #include "image/image_job.h"
 #include "runtime/paths.h"
@@ -18,7 +19,10 @@ struct JobOutcome {
   OfdLock store;
 };
 
-/// `request.archive_fd`, if there is one, must not be below 3. The home, and the descriptor of the store's lock, are filled in.
+/// A copy of the descriptor that a job can inherit: its numbers 0 to 2 are its own. `name` is for the message.
+Result<UniqueFd> inheritable(int fd, const std::string& name);
+
+/// The request's descriptors must be inheritable(). The home, and the descriptor of the store's lock, are filled in.
 Result<JobOutcome> run_image_job(const HomePaths& paths, image::JobRequest request,
                                  const std::function<void(const PullProgress&)>& on_progress);
 

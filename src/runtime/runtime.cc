@@ -1,5 +1,6 @@
 #include "boxlite/runtime.h"
 
+#include "runtime/box_archive.h"
 #include "runtime/box_impl.h"
 #include "runtime/create.h"
 #include "runtime/garbage.h"
@@ -97,6 +98,11 @@ Result<ImageInfo> Runtime::import_root(int fd, const std::string& name, const Im
 
 Result<void> Runtime::save(const std::vector<std::string>& references, int fd, const std::string& name) {
   return save_images(*impl_->context, references, fd, name);
+}
+
+Result<BoxImport> Runtime::import_box(int fd, const std::string& name, const BoxImportOptions& options) {
+  TRY_ASSIGN(auto imported, boxlite::import_box(*impl_->context, fd, name, options));
+  return BoxImport{.box = make_box(impl_->context, imported.first), .left_out = std::move(imported.second)};
 }
 
 Result<void> Runtime::tag(const std::string& source, const std::string& target) {

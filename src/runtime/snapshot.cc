@@ -130,6 +130,27 @@ Result<std::optional<OpLock::Locked>> lock_at_rest(Context& context, const BoxRo
 
 }  // namespace
 
+Result<void> with_frozen_box(
+    Context& context, const BoxRow& row, bool memory,
+    const std::function<Result<void>(const std::string& directory, const CheckpointRecord& record)>& use) {
+  const std::string box = context.paths.box(row.id);
+  TRY_ASSIGN(const std::optional<OpLock::Locked> at_rest, lock_at_rest(context, row));
+  if (at_rest) {
+    TRY_ASSIGN(const OfdLock lock, lock_checkpoints(row, box));
+    TRY(remove_capture_leftovers(box));
+    TRY_ASSIGN(const std::string work, begin_snapshot(box));
+    const Defer discard([&work] { (void)remove_tree(work); });
+    TRY_ASSIGN(const CheckpointRecord record, freeze_at_rest(row, context.paths, work, memory));
+    return use(work, record);
+  }
+  TRY_ASSIGN(Capture capture, Capture::take(context, row, {.memory = memory, .disk = true, .write_out = true}));
+  if (memory) TRY(capture.go_on());
+  TRY_ASSIGN(const std::string work, begin_snapshot(box));
+  const Defer discard([&work] { (void)remove_tree(work); });
+  TRY(capture.move_into(work));
+  return use(work, capture.record());
+}
+
 Result<void> create_snapshot(Context& context, const BoxRow& row, const std::string& name, bool memory) {
   TRY(check_name(name));
   const std::string box = context.paths.box(row.id);
@@ -139,21 +160,9 @@ Result<void> create_snapshot(Context& context, const BoxRow& row, const std::str
                 "box {} has a snapshot {} already; choose another name, or remove it: boxlite snapshot rm {} {}", row.name, name,
                 row.name, name);
   }
-  TRY_ASSIGN(const std::optional<OpLock::Locked> at_rest, lock_at_rest(context, row));
-  if (at_rest) {
-    TRY_ASSIGN(const OfdLock lock, lock_checkpoints(row, box));
-    TRY(remove_capture_leftovers(box));
-    TRY_ASSIGN(const std::string work, begin_snapshot(box));
-    Defer discard([&work] { (void)remove_tree(work); });
-    TRY_ASSIGN(const CheckpointRecord record, freeze_at_rest(row, context.paths, work, memory));
-    return commit_snapshot(work, record, target);
-  }
-  TRY_ASSIGN(Capture capture, Capture::take(context, row, {.memory = memory, .disk = true, .write_out = true}));
-  if (memory) TRY(capture.go_on());
-  TRY_ASSIGN(const std::string work, begin_snapshot(box));
-  Defer discard([&work] { (void)remove_tree(work); });
-  TRY(capture.move_into(work));
-  return commit_snapshot(work, capture.record(), target);
+  return with_frozen_box(context, row, memory, [&](const std::string& directory, const CheckpointRecord& record) {
+    return commit_snapshot(directory, record, target);
+  });
 }
 
 Result<std::vector<SnapshotInfo>> list_snapshots(const Context& context, const BoxRow& row) {

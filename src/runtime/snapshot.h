@@ -2,11 +2,13 @@
 // rename.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
 #include "boxlite/box.h"
+#include "runtime/checkpoint.h"
 #include "runtime/context.h"
 
 namespace boxlite {
@@ -16,6 +18,12 @@ Result<void> create_snapshot(Context& context, const BoxRow& row, const std::str
 Result<std::vector<SnapshotInfo>> list_snapshots(const Context& context, const BoxRow& row);
 Result<void> remove_snapshot(const Context& context, const BoxRow& row, const std::string& name);
 Result<void> restore_snapshot(Context& context, const BoxRow& row, const std::string& name);
+
+/// Freezes a box, whether it runs or not, into a directory of its own (the files of checkpoint.h but the record) and calls `use`.
+/// What that has not moved elsewhere is removed when it returns.
+Result<void> with_frozen_box(
+    Context& context, const BoxRow& row, bool memory,
+    const std::function<Result<void>(const std::string& directory, const CheckpointRecord& record)>& use);
 
 /// A restore that was begun and not finished, because its command was killed. With the box's operation lock, before anything else
 /// is done with its disk.

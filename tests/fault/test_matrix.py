@@ -154,6 +154,12 @@ def scenarios(demo, empty, registry):
     def has_snapshot(boxlite):
         return boxlite.ok("snapshot", "ls", "-q", "a") == "s\n"
 
+    def exported(boxlite):
+        no_archive(boxlite)
+        created()(boxlite)
+        boxlite.ok("export", "-o", archive(boxlite), "a")
+        boxlite.ok("rm", "a")
+
     def silent(boxlite):
         running(boxlite)
         boxlite.shim("a").kill(signal.SIGSTOP)
@@ -211,6 +217,9 @@ def scenarios(demo, empty, registry):
         Scenario("snapshot rm", ["snapshot", "rm", "a", "s"], prepare=kept, done=lambda boxlite: not has_snapshot(boxlite), undo=rm("a")),
         Scenario("snapshot restore", ["snapshot", "restore", "a", "s"], prepare=kept, undo=rm("a")),
         Scenario("fork", ["fork", "--name", "b", "a"], prepare=running, done=lambda boxlite: "b" in boxes(boxlite), undo=rm("a", "b"), dear=True),
+        Scenario("export", ["export", "-o", archive, "a"], prepare=lambda boxlite: (no_archive(boxlite), created()(boxlite)),
+                 undo=lambda boxlite: (one_archive(boxlite), rm("a")(boxlite))),
+        Scenario("import of a box", ["import", archive], prepare=exported, done=lambda boxlite: "a" in boxes(boxlite), undo=rm("a")),
         Scenario("run in the foreground", ["run", *here, "--name", "a", demo, "true"], prepare=have_image, again=["rm", "-f", "a"],
                  undo=rm("a"), dear=True),
         Scenario("run of a box that removes itself", ["run", *here, "--rm", "-d", "--name", "a", "-v", "/anonymous", demo, "true"],

@@ -100,5 +100,7 @@ def _check_images(home):
     for name in os.listdir(f"{home}/bases"):
         path = f"{home}/bases/{name}"
         assert os.stat(path).st_mode & 0o777 == 0o444, name
+        if name.startswith("import-"):
+            continue  # not made here
         checked = subprocess.run(["e2fsck", "-fn", path], capture_output=True, text=True)
         assert checked.returncode == 0, f"{name}: {checked.stdout}{checked.stderr}"
