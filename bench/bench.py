@@ -3,9 +3,9 @@
 machine slows both. Ours and the peer's runs alternate; medians are compared.
 
     make bench                       all of it, with a release build; about ten minutes
-    bench/bench.py cold exec …       only these: cold, exec, files, volumes, ports, network, ls, memory, pull, jobs, warm
+    bench/bench.py cold exec …       only these: cold, exec, files, volumes, ports, network, ls, memory, pull, jobs, warm, fork, gvisor
 
-Prints a table and writes docs/results/<date>-bench.json. Needs root, for podman and for /proc/<pid>/smaps_rollup.
+Prints a table and writes it, with every sample, to docs/results/<date>-bench[-<parts>].json. Needs root, for podman and for /proc/<pid>/smaps_rollup.
 """
 
 import concurrent.futures
@@ -51,6 +51,9 @@ def seconds(action):
     return time.perf_counter() - begun
 
 
+samples = []  # of the figure that is reported next: [{"boxlite": seconds, "peer": seconds}]
+
+
 def alternate(ours, peer, rounds, before=lambda: None, itself=False):
     """Median seconds of both, after one warm-up of each; `before` comes before each and is not counted. `itself`: the peer tells its
     time."""
@@ -60,6 +63,7 @@ def alternate(ours, peer, rounds, before=lambda: None, itself=False):
     time_peer = peer if itself else lambda: timed(peer)
     timed(ours), time_peer()
     pairs = [(timed(ours), time_peer()) for _ in range(rounds)]
+    samples[:] = [{"boxlite": round(ours, 5), "peer": round(peer, 5)} for ours, peer in pairs]
     columns = list(zip(*pairs))
     for name, column in zip(("boxlite", "peer"), columns):
         print(f"    {name:<8} median {statistics.median(column):.4f}, p95 {sorted(column)[max(0, math.ceil(0.95 * len(column)) - 1)]:.4f} s of {rounds}")
@@ -81,7 +85,8 @@ class Bench:
 
     def report(self, what, ours, peer, unit, at_most=None, at_least=None):
         figure = {"what": what, "ratio": round(ours / peer, 3), "at_most": at_most, "at_least": at_least, "ours": round(ours, 4),
-                  "peer": round(peer, 4), "unit": unit}
+                  "peer": round(peer, 4), "unit": unit, "samples": list(samples)}
+        samples.clear()
         self.figures.append(figure)
         bound = f"  (≤ {at_most})" if at_most else f"  (≥ {at_least})" if at_least else ""
         print(f"{what:<66} {ours:>10.3f} {peer:>10.3f} {unit:<4} {figure['ratio']:>7.2f}{bound}", flush=True)
@@ -125,6 +130,52 @@ class Bench:
                 peer = seconds(lambda many=many: at_once(lambda: podman.run("true", network="none"), many))
                 self.report(f"rate of {many} starts at once ÷ podman's", many / ours, many / peer, "/s", at_least=1.5 if many == 50 else None)
         self.report("private memory of an idle restored box ÷ QEMU alone, restored", private, restored, "MiB", 1.3)
+        for many in (10, 30):
+            self.report(f"private memory of {many} idle restored boxes ÷ {many} × the same", self.memory_of(many), many * restored, "MiB")
+
+    def memory_of(self, many):
+        """MiB, private to all processes of so many idle boxes."""
+        names = [f"idle-{index}" for index in range(many)]
+        for name in names:
+            self.boxlite.ok("run", "-d", "--name", name, "--network", "none", "bench", "sleep", "infinity")
+        total = settled(lambda: sum(private_mib(p.pid) for p in census.processes(self.boxlite.home)))
+        self.boxlite.ok("rm", "-f", *names)
+        return total
+
+    def fork(self):
+        """Of a box that has written to 200 MB of its memory, whole command until all children run, against a copy of 200 MB."""
+        self.boxlite.ok("run", "-d", "--name", "parent", "--network", "none", "--shm-size", "300m", self.demo, "sleep", "infinity")
+        self.boxlite.ok("exec", "parent", "dd", "if=/dev/urandom", "of=/dev/shm/data", "bs=1M", "count=200")
+        source = f"{self.directory}/200-mb"
+        with open(source, "wb") as file:
+            file.write(os.urandom(200 << 20))
+        children = []
+
+        def forked(count):
+            def action():
+                children.extend(self.boxlite.ok("fork", "-n", str(count), "parent").split())
+            return action
+
+        def clear():
+            if children:
+                self.boxlite.ok("rm", "-f", *children)
+                children.clear()
+        for count, rounds in ((1, ROUNDS), (20, 5)):
+            ours, peer = alternate(forked(count), lambda: shutil.copyfile(source, f"{source}.copy"), rounds, before=clear)
+            self.report(f"fork of {count}, parent with 200 MB of its own ÷ a copy of 200 MB", ours, peer, "s")
+        clear()
+        self.boxlite.ok("rm", "-f", "parent")
+
+    def gvisor(self):
+        self.boxlite.ok("tag", self.demo, "bench:latest")
+        self.boxlite.ok("run", "-d", "--name", "idle", "--network", "none", "bench", "sleep", "infinity")
+        with Podman(self.directory, oci.busybox_layer(), Podman.RUNSC) as gvisor:
+            ours, peer = alternate(lambda: self.boxlite.ok("run", "--rm", "--network", "none", "bench", "true"),
+                                   lambda: gvisor.run("true", network="none"), ROUNDS)
+            self.report("warm `run --rm --network none IMAGE true` ÷ podman's with gVisor", ours, peer, "s")
+            ours, peer = alternate(lambda: self.boxlite.ok("exec", "idle", "true"), lambda: gvisor.exec("true"), ROUNDS)
+            self.report("`exec true` ÷ podman's with gVisor", ours, peer, "s")
+        self.boxlite.ok("rm", "-f", "idle")
 
     def cold(self):
         with self.booting():
@@ -310,12 +361,24 @@ def settled(read):
     return seen[-1]
 
 
+def machine():
+    """What the figures were taken on."""
+    def first(*command):
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[0]
+    with open("/proc/cpuinfo") as file:
+        cpu = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    return {"cores": os.cpu_count(), "cpu": cpu, "memory_mib": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
+            "kernel": os.uname().release, "qemu": first("qemu-system-x86_64", "--version"), "podman": first("podman", "--version"),
+            "runc": first("runc", "--version"), "load": round(os.getloadavg()[0], 2)}
+
+
 def within(figure):
     return figure["ratio"] <= (figure["at_most"] or math.inf) and figure["ratio"] >= (figure["at_least"] or 0)
 
 
 def main():
-    wanted = sys.argv[1:] or ["cold", "exec", "files", "volumes", "ports", "network", "ls", "memory", "pull", "jobs", "warm"]
+    everything = ["cold", "exec", "files", "volumes", "ports", "network", "ls", "memory", "pull", "jobs", "warm", "fork", "gvisor"]
+    wanted = sys.argv[1:] or everything
     print(f"{'':<66} {'boxlite':>10} {'peer':>10} {'':<4} {'ratio':>7}")
     with tempfile.TemporaryDirectory(prefix="boxlite-bench-") as directory:
         bench = Bench(directory)
@@ -325,14 +388,14 @@ def main():
             accelerator = json.loads(bench.boxlite.ok("info", "--format", "json"))["accelerator"]
         finally:
             bench.boxlite.close()
-    result = {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "cores": os.cpu_count(),
-              "kernel": os.uname().release, "accelerator": accelerator, "figures": bench.figures}
-    if not sys.argv[1:]:
-        path = os.path.join(REPOSITORY, "docs", "results", f"{result['date'][:10]}-bench.json")
-        with open(path, "w") as file:
-            json.dump(result, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-        print(f"written to {os.path.relpath(path, REPOSITORY)}")
+    now = datetime.datetime.now(datetime.timezone.utc)
+    result = {"date": now.strftime("%Y-%m-%dT%H:%M:%SZ"), **machine(), "accelerator": accelerator, "figures": bench.figures}
+    parts = "" if wanted == everything else "-" + "-".join(wanted)
+    path = os.path.join(REPOSITORY, "docs", "results", f"{result['date'][:10]}-bench{parts}.json")
+    with open(path, "w") as file:
+        json.dump(result, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+    print(f"written to {os.path.relpath(path, REPOSITORY)}")
     missed = [figure["what"] for figure in bench.figures if not within(figure)]
     for what in missed:
         print(f"not within its limit: {what}")

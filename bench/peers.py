@@ -145,10 +145,14 @@ class Podman:
     runc, since crun refuses hosts with cgroups of both versions; resource limits as low as any host allows, since raising them
     may be forbidden even to root."""
 
-    def __init__(self, directory, rootfs):
+    RUNC = ("--runtime=runc",)
+    # gVisor. Its KVM platform does not come up on every host, and network and cgroups are left out: less work than a container's.
+    RUNSC = ("--runtime=/usr/bin/runsc", "--runtime-flag=platform=ptrace", "--runtime-flag=network=none", "--runtime-flag=ignore-cgroups")
+
+    def __init__(self, directory, rootfs, runtime=RUNC):
         self._storage = f"{directory}/podman"
         self._command = ["podman", "--root", f"{self._storage}/root", "--runroot", f"{self._storage}/run",
-                         "--cgroup-manager=cgroupfs", "--events-backend=none", "--runtime=runc"]
+                         "--cgroup-manager=cgroupfs", "--events-backend=none", *runtime]
         self._rootfs = rootfs
 
     def _podman(self, *arguments, **options):

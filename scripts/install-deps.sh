@@ -12,7 +12,7 @@ build="g++ make cmake ninja-build ccache pkg-config git
     libext2fs-dev libssl-dev libslirp-dev libseccomp-dev libprotobuf-dev protobuf-compiler libboost1.81-dev libgtest-dev libgmock-dev
     linux-source-6.1 flex bison bc libelf-dev cpio xz-utils lz4 binutils"
 run="qemu-system-x86 qemu-utils bubblewrap ca-certificates libslirp0 libseccomp2"
-test="docker-registry skopeo umoci podman passt runc crun mmdebstrap busybox-static python3 python3-pytest python3-protobuf e2fsprogs sqlite3
+test="docker-registry skopeo umoci podman passt runc crun runsc mmdebstrap busybox-static python3 python3-pytest python3-protobuf e2fsprogs sqlite3
     python3-jwt openssl openssh-client time apache2-utils strace zstd xz-utils attr tmux iproute2 procps util-linux curl bindfs dnsmasq-base python3-dnspython clang-19 libclang-rt-19-dev clang-format-19 clang-tidy-19"
 
 wanted=
