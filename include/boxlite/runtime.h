@@ -52,6 +52,10 @@ struct BoxImportOptions {
   std::vector<std::string> env;
   std::vector<std::string> publish;
   bool host_access = false;
+  /// In place of what the archive says. Not of a box with memory: that has them already.
+  std::optional<unsigned> cpus;
+  std::optional<std::uint64_t> memory_mib;
+  std::optional<std::string> network;
 };
 
 struct BoxImport {

@@ -26,7 +26,7 @@ Result<int> verb_export(Invocation& invocation) {
     TRY(box.export_archive(STDOUT_FILENO, "standard output", memory));
     return 0;
   }
-  TRY_ASSIGN(OutputFile file, OutputFile::create(*output));
+  TRY_ASSIGN(OutputFile file, OutputFile::create(*output, 0600));
   TRY(box.export_archive(file.fd(), *output, memory));
   TRY(file.commit());
   return 0;

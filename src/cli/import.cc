@@ -8,6 +8,7 @@
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "cli/user_path.h"
+#include "cli/values.h"
 
 namespace boxlite::cli {
 namespace {
@@ -17,9 +18,14 @@ struct BoxFlagsOfImport {
   std::vector<std::string> env;
   std::vector<std::string> env_files;
   std::vector<std::string> publish;
+  std::optional<std::string> cpus;
+  std::optional<std::string> memory;
+  std::optional<std::string> network;
   bool host_access = false;
 
-  bool any() const { return name || !env.empty() || !env_files.empty() || !publish.empty() || host_access; }
+  bool any() const {
+    return name || !env.empty() || !env_files.empty() || !publish.empty() || cpus || memory || network || host_access;
+  }
 };
 
 Result<int> import_box(const Invocation& invocation, int fd, const std::string& source, const BoxFlagsOfImport& flags) {
@@ -28,6 +34,14 @@ Result<int> import_box(const Invocation& invocation, int fd, const std::string& 
   options.publish = flags.publish;
   options.host_access = flags.host_access;
   TRY_ASSIGN(options.env, read_environment(flags.env_files, flags.env));
+  if (flags.cpus) {
+    TRY_ASSIGN(options.cpus, parse_cpus("--cpus", *flags.cpus));
+  }
+  if (flags.memory) {
+    TRY_ASSIGN(const std::uint64_t bytes, parse_size("--memory", *flags.memory));
+    options.memory_mib = (bytes + kMiB - 1) / kMiB;
+  }
+  if (flags.network) options.network = *flags.network == "default" ? "" : *flags.network;
   TRY_ASSIGN(Runtime runtime, open_runtime(invocation));
   TRY_ASSIGN(const BoxImport imported, runtime.import_box(fd, source, options));
   for (const std::string& note : imported.left_out) print_notice("not imported: " + note);
@@ -48,6 +62,9 @@ Result<int> verb_import(Invocation& invocation) {
   flags.list("--env-file", "FILE", of_box.env_files, "Of a box: set variables from lines NAME[=VALUE]");
   flags.list("-p,--publish", "PORTS", of_box.publish, "Of a box: let a port of this host lead into it, as run does");
   flags.flag("--host-access", of_box.host_access, "Of a box: let host.boxlite.internal lead to this host's loopback");
+  flags.value("--cpus", "N", of_box.cpus, "Of a box: CPUs, in place of what the archive says");
+  flags.value("-m,--memory", "SIZE", of_box.memory, "Of a box: memory, in place of what the archive says");
+  flags.value("--network", "MODE", of_box.network, "Of a box: default or none, in place of what the archive says");
   flags.list("-c,--change", "INSTRUCTION", options.changes,
              "Of an image: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR as in a Dockerfile");
   TRY_ASSIGN(const auto operands, flags.parse(invocation.arguments, Operands::kAnywhere));
@@ -72,7 +89,7 @@ Result<int> verb_import(Invocation& invocation) {
   }
   if (of_box.any())
     return flags.usage_error(fmt::format("{} is not the archive of a box: it becomes an image, and {}", source,
-                                         "--name, --env, --publish and --host-access are for boxes"));
+                                         "--name, --env, --publish and their like are for boxes"));
   if (operands->size() == 2) options.reference = operands->at(1);
   TRY_ASSIGN(Runtime runtime, open_runtime(invocation));
   TRY_ASSIGN(const ImageInfo image, runtime.import_root(fd, source, options));

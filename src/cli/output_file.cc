@@ -18,7 +18,7 @@ std::string beside(const std::string& path) {
 
 }  // namespace
 
-Result<OutputFile> OutputFile::create(const std::string& path) {
+Result<OutputFile> OutputFile::create(const std::string& path, mode_t mode) {
   if (const auto st = sys::stat(path); st && !S_ISREG(st->st_mode)) {
     if (S_ISDIR(st->st_mode)) return fail(ErrorCode::kInvalidArgument, "{} is a directory; name a file in it", path);
     TRY_ASSIGN(UniqueFd fd, check_path(sys::open(path, O_WRONLY)));
@@ -27,9 +27,9 @@ Result<OutputFile> OutputFile::create(const std::string& path) {
   // A file without a name goes with its process, however that ends; not every file system has such.
   const std::size_t slash = path.rfind('/');
   const std::string parent = slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
-  if (auto unnamed = sys::open(parent, O_TMPFILE | O_WRONLY, 0666)) return OutputFile(path, beside(path), std::move(*unnamed));
+  if (auto unnamed = sys::open(parent, O_TMPFILE | O_WRONLY, mode)) return OutputFile(path, beside(path), std::move(*unnamed));
   std::string temporary = beside(path);
-  auto fd = sys::open(temporary, O_WRONLY | O_CREAT | O_EXCL, 0666);
+  auto fd = sys::open(temporary, O_WRONLY | O_CREAT | O_EXCL, mode);
   if (!fd) return std::unexpected(check_path(Error::from_errno(fd.error().error_number(), "write " + path)));
   return OutputFile(path, std::move(temporary), std::move(*fd));
 }

@@ -1,6 +1,8 @@
 // A file that is written from beginning to end and has its name only when it is complete.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 
 #include "base/result.h"
@@ -11,7 +13,7 @@ namespace boxlite::cli {
 class OutputFile {
  public:
   /// What exists and is no regular file (a device, a fifo) is written directly.
-  static Result<OutputFile> create(const std::string& path);
+  static Result<OutputFile> create(const std::string& path, mode_t mode = 0666);
   OutputFile(OutputFile&& other) noexcept;
   OutputFile& operator=(OutputFile&&) = delete;
   /// Without commit() nothing is left, and a file that was there is as it was.

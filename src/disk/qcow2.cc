@@ -117,7 +117,8 @@ Result<void> check_layer(const std::string& path) {
   if (big_endian(head, 72, 8) != 0) return refuse("it has features that no disk of a box has, or was left damaged");
   const std::uint64_t backing = big_endian(head, 8, 8);
   const std::uint64_t length = big_endian(head, 16, 4);
-  if (backing < kHeaderLength || length > kMaxBackingName || backing + length > static_cast<std::uint64_t>(count) ||
+  const auto read = static_cast<std::uint64_t>(count);
+  if (backing < kHeaderLength || length > kMaxBackingName || backing > read || length > read - backing ||
       !names_layer_or_base(std::string_view(head).substr(backing, length)))
     return refuse("it lies on a file that is no layer or base");
   return {};

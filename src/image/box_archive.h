@@ -1,6 +1,6 @@
 // The archive of a box (.boxlite), docs/formats/box-archive.md: what `export` writes and `import` reads.
 //
-// A zstd skippable frame that says what the file is, then one zstd frame with its checksum, which holds a tar (pax, sparse files
+// A zstd skippable frame that says what the file is, then a zstd frame with its checksum, which holds a tar (pax, sparse files
 // as GNU tar's 1.0 has them) whose members come in a fixed order:
 //
 //   boxlite.json      the box (runtime/box_archive.h)
@@ -10,6 +10,7 @@
 //   memory, device-state   with memory: both
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 
 namespace boxlite::image {
@@ -19,6 +20,9 @@ inline constexpr std::string_view kCheckpointMember = "checkpoint.json";
 inline constexpr std::string_view kBaseMember = "base.ext4";
 inline constexpr std::string_view kMemoryMember = "memory";
 inline constexpr std::string_view kDeviceStateMember = "device-state";
+
+inline constexpr std::size_t kMaxBoxRecord = std::size_t{4} << 20U;
+inline constexpr std::size_t kMaxBoxLayers = 64;
 
 /// zstd's magic number of a skippable frame, and the length of the text behind it; then the text up to its version.
 inline constexpr std::string_view kBoxArchiveFrame{"\x50\x2a\x4d\x18\x16\0\0\0", 8};

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <memory>
 #include <optional>
 
@@ -17,13 +18,17 @@
 #include "disk/qcow2.h"
 #include "image/box_archive.h"
 #include "image/tar_writer.h"
+#include "image/zstd_stream.h"
 
 namespace boxlite::image {
 namespace {
 
-constexpr std::size_t kReadBlock = 256 * 1024;
-constexpr std::size_t kMaxLayers = 100;
-constexpr std::uint64_t kMaxBoxRecord = std::uint64_t{4} << 20U;
+// libarchive reads a member's whole map of holes into memory, with its header.
+constexpr std::uint64_t kMaxHeader = std::uint64_t{8} << 20U;
+// Behind the last member a tar has blocks of zeros, to fill a record.
+constexpr std::uint64_t kMaxPadding = std::uint64_t{1} << 20U;
+constexpr std::uint64_t kBlock = 4096;
+constexpr std::uint64_t kLookAgain = std::uint64_t{64} << 20U;
 constexpr std::uint64_t kMaxCheckpointRecord = std::uint64_t{64} << 10U;
 constexpr std::uint64_t kMaxDeviceState = std::uint64_t{16} << 20U;
 // An archive may not take the disk's last bytes from boxes that run.
@@ -49,7 +54,7 @@ class Order {
       case Next::kBase:
         return expect(name, kBaseMember, Next::kLayer, disk::kMaxVirtualSize);
       case Next::kLayer:
-        if (layers_ < kMaxLayers && name == layer_member(layers_)) {
+        if (layers_ < kMaxBoxLayers && name == layer_member(layers_)) {
           ++layers_;
           return disk::kMaxVirtualSize;
         }
@@ -84,15 +89,17 @@ class Unpacking {
   Result<void> run(int fd) {
     TRY(read_frame(fd));
     TRY(open(fd));
-    TRY_ASSIGN(budget_, room());
     for (;;) {
       archive_entry* entry = nullptr;
+      header_left_ = kMaxHeader;
       const int status = archive_read_next_header(reader_.get(), &entry);
+      header_left_.reset();
       if (status == ARCHIVE_EOF) break;
       if (status != ARCHIVE_OK) return broken();
       TRY_ASSIGN(const std::string member, next_member(entry));
       TRY(unpack(member, static_cast<std::uint64_t>(archive_entry_size(entry))));
     }
+    TRY(read_to_the_end());
     if (!order_.complete()) return fail(ErrorCode::kCorrupt, "{} is not whole: it ends too early", name_);
     return check_layers();
   }
@@ -115,25 +122,67 @@ class Unpacking {
   }
 
   Result<void> open(int fd) {
+    TRY_ASSIGN(stream_, ZstdStream::open(fd, name_));
     reader_.reset(archive_read_new());
-    if (archive_read_support_filter_zstd(reader_.get()) != ARCHIVE_OK ||
-        archive_read_support_format_tar(reader_.get()) != ARCHIVE_OK ||
-        archive_read_open_fd(reader_.get(), fd, kReadBlock) != ARCHIVE_OK) {
+    if (archive_read_support_format_tar(reader_.get()) != ARCHIVE_OK ||
+        archive_read_open(reader_.get(), this, nullptr, read_callback, nullptr) != ARCHIVE_OK) {
       return broken();
     }
     return {};
   }
 
+  static la_ssize_t read_callback(archive* a, void* user, const void** data) {
+    auto& self = *static_cast<Unpacking*>(user);
+    auto piece = self.next_piece();
+    if (!piece) {
+      self.error_ = std::move(piece).error();
+      archive_set_error(a, EIO, "stopped");
+      return -1;
+    }
+    *data = piece->data();
+    return static_cast<la_ssize_t>(piece->size());
+  }
+
+  Result<std::span<const std::byte>> next_piece() {
+    TRY(monitor_.check());
+    TRY_ASSIGN(const std::span<const std::byte> piece, stream_->next());
+    if (!header_left_) return piece;
+    if (piece.size() > *header_left_) return fail(ErrorCode::kCorrupt, "{}: a member is in more pieces than may be", name_);
+    *header_left_ -= piece.size();
+    return piece;
+  }
+
+  // The checksum is at the end, and libarchive stops before it.
+  Result<void> read_to_the_end() {
+    for (std::uint64_t read = 0;;) {
+      TRY_ASSIGN(const std::span<const std::byte> piece, stream_->next());
+      if (piece.empty()) return {};
+      read += piece.size();
+      if (read > kMaxPadding) return fail(ErrorCode::kCorrupt, "{}: something is behind its end", name_);
+    }
+  }
+
   std::unexpected<Error> broken() const {
+    if (error_) return std::unexpected(*error_);
     const char* text = archive_error_string(reader_.get());
     return fail(ErrorCode::kCorrupt, "{} is damaged: {}", name_, text == nullptr ? "it cannot be read" : text);
   }
 
-  Result<std::uint64_t> room() const {
-    struct statvfs space = {};
-    if (::statvfs(directory_.c_str(), &space) < 0) return fail_errno("{}", directory_);
-    const std::uint64_t free = static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize;
-    return free > kSpared ? free - kSpared : 0;
+  // What a piece takes on the disk, whole blocks. Others use that disk too, so it is looked at again and again.
+  Result<void> charge(std::uint64_t at, std::uint64_t count) {
+    const std::uint64_t taken = (at + count + kBlock - 1) / kBlock * kBlock - at / kBlock * kBlock;
+    if (taken > budget_) {
+      struct statvfs space = {};
+      if (::statvfs(directory_.c_str(), &space) < 0) return fail_errno("{}", directory_);
+      const std::uint64_t free = static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize;
+      if (free < kSpared + taken) {
+        return fail(ErrorCode::kResourceExhausted, "{} unpacks to more than there is room for in {}; make room, with boxlite gc",
+                    name_, directory_.substr(0, directory_.rfind("/tmp/")));
+      }
+      budget_ = std::min(free - kSpared, taken + kLookAgain);
+    }
+    budget_ -= taken;
+    return {};
   }
 
   Result<std::string> next_member(archive_entry* entry) {
@@ -153,7 +202,6 @@ class Unpacking {
     TRY_ASSIGN(const UniqueFd fd, sys::open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
     if (::ftruncate(fd.get(), static_cast<off_t>(size)) < 0) return fail_errno("{}", path);
     for (;;) {
-      TRY(monitor_.check());
       const void* data = nullptr;
       std::size_t count = 0;
       la_int64_t offset = 0;
@@ -164,11 +212,7 @@ class Unpacking {
       const auto at = static_cast<std::uint64_t>(offset);
       if (offset < 0 || at > size || count > size - at)
         return fail(ErrorCode::kCorrupt, "{} is damaged: {} has data behind its end", name_, member);
-      if (count > budget_) {
-        return fail(ErrorCode::kResourceExhausted, "{} unpacks to more than there is room for in {}; make room, with boxlite gc",
-                    name_, directory_.substr(0, directory_.rfind("/tmp/")));
-      }
-      budget_ -= count;
+      TRY(charge(at, count));
       if (::lseek(fd.get(), offset, SEEK_SET) < 0) return fail_errno("{}", path);
       if (auto written = sys::write_all(fd.get(), {static_cast<const std::byte*>(data), count}); !written)
         return std::unexpected(written.error().context(path));
@@ -189,7 +233,10 @@ class Unpacking {
   const std::string& name_;
   const std::string& directory_;
   JobMonitor& monitor_;
+  std::optional<ZstdStream> stream_;
   std::unique_ptr<archive, FreeReader> reader_;
+  std::optional<Error> error_;  // of reading, behind libarchive's back
+  std::optional<std::uint64_t> header_left_;
   Order order_;
   std::uint64_t budget_ = 0;
 };

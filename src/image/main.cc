@@ -71,4 +71,13 @@ int run() {
 }  // namespace
 }  // namespace boxlite::image
 
-int main() { return boxlite::image::run(); }
+int main() {
+  try {
+    return boxlite::image::run();
+  } catch (const std::exception& exception) {  // of a library, or no memory: the caller is told, as of any error
+    (void)boxlite::image::write_line(boxlite::Json{{"event", "error"},
+                                                   {"code", name(boxlite::ErrorCode::kInternal)},
+                                                   {"message", fmt::format("boxlite-image: {}", exception.what())}});
+    return 1;
+  }
+}

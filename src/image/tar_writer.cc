@@ -21,14 +21,15 @@ constexpr std::size_t kBlock = 256 * 1024;
 constexpr int kMaxWorkers = 4;
 // A smaller hole is written: each piece of data costs an entry of the archive's map.
 constexpr std::uint64_t kLeastHole = 256 * 1024;
+constexpr std::size_t kMaxExtents = 100'000;
 
 struct Extent {
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
 };
 
-// Where the file has data, in order.
-Result<std::vector<Extent>> extents_of(int fd, std::uint64_t size, const std::string& name) {
+// Where the file has data, in order; a hole smaller than `least_hole` counts as data.
+Result<std::vector<Extent>> extents_of(int fd, std::uint64_t size, std::uint64_t least_hole, const std::string& name) {
   std::vector<Extent> extents;
   for (std::uint64_t at = 0; at < size;) {
     const off_t begin = ::lseek(fd, static_cast<off_t>(at), SEEK_DATA);
@@ -37,7 +38,7 @@ Result<std::vector<Extent>> extents_of(int fd, std::uint64_t size, const std::st
     const off_t end = ::lseek(fd, begin, SEEK_HOLE);
     if (end < 0) return fail_errno("{}", name);
     const Extent extent{.begin = static_cast<std::uint64_t>(begin), .end = std::min(size, static_cast<std::uint64_t>(end))};
-    if (!extents.empty() && extent.begin - extents.back().end < kLeastHole) {
+    if (!extents.empty() && extent.begin - extents.back().end < least_hole) {
       extents.back().end = extent.end;
     } else {
       extents.push_back(extent);
@@ -105,7 +106,12 @@ Result<void> TarWriter::file(const std::string& path, const std::string& source)
 Result<void> TarWriter::sparse_file(const std::string& path, int source) {
   TRY_ASSIGN(const struct stat st, sys::fstat(source));
   const auto size = static_cast<std::uint64_t>(st.st_size);
-  TRY_ASSIGN(const std::vector<Extent> extents, extents_of(source, size, path));
+  std::uint64_t least_hole = kLeastHole;
+  TRY_ASSIGN(std::vector<Extent> extents, extents_of(source, size, least_hole, path));
+  while (extents.size() > kMaxExtents) {
+    least_hole *= 4;
+    TRY_ASSIGN(extents, extents_of(source, size, least_hole, path));
+  }
   archive_entry* entry = archive_entry_new();
   archive_entry_set_filetype(entry, AE_IFREG);
   archive_entry_set_perm(entry, 0644);

@@ -4,10 +4,10 @@
 // holds anybody up, however slowly the archive is taken away, and nothing is left of an export that is killed.
 //
 // Import: a box's id is reserved, and the job unpacks into that box's temporary directory, which goes with whoever dies
-// (create.cc). What is there then has the right names and bounded sizes, and is as hostile as before. The record is parsed into
-// the options of a box, and what concerns the host is dropped: that is the importer's to say. The disk becomes a base of a name
-// of its own kind and frozen layers, all of which only a QEMU in its jail reads; memory is what an escaped guest could have
-// written.
+// (create.cc; the base alone is left to gc when that is between its naming and the row). What is there then has the right names
+// and bounded sizes, and is as hostile as before. The record is parsed into the options of a box, and what concerns the host is
+// dropped: that is the importer's to say. The disk becomes a base of a name of its own kind and frozen layers, all of which only
+// a QEMU in its jail reads; memory is what an escaped guest could have written.
 #include "runtime/box_archive.h"
 
 #include <fcntl.h>
@@ -26,6 +26,7 @@
 #include "runtime/byte_text.h"
 #include "runtime/checkpoint.h"
 #include "runtime/create.h"
+#include "runtime/image_archive.h"
 #include "runtime/image_process.h"
 #include "runtime/images.h"
 #include "runtime/names.h"
@@ -37,24 +38,30 @@ namespace boxlite {
 namespace {
 
 constexpr int kVersion = 1;
-constexpr std::size_t kMaxRecord = std::size_t{4} << 20U;
 constexpr std::size_t kMaxReference = 1024;
 constexpr std::size_t kMaxNote = 200;
 constexpr std::uint64_t kMaxOffset = std::uint64_t{1} << 60U;  // of output that has been read
 constexpr std::size_t kSector = 512;
 constexpr std::size_t kBaseNameBytes = 16;
 
-// What a box is asked for of its host. It is not in an archive, and not taken from one.
+// What a box asks of its host. It is not in an archive, and not taken from one.
 void drop_wishes_of_the_host(BoxConfig& config) {
   BoxOptions& options = config.options;
   options.auto_remove = options.publish_all = options.host_access = false;
-  options.security.clear();
   options.publish.clear();
   options.volumes.clear();
   options.mounts.clear();
   options.env.clear();
   config.mounts.clear();
   config.ports.clear();
+}
+
+// Of a directory of this host its last part.
+std::string public_reference(const std::string& reference) {
+  for (const std::string_view kind : {kDirectoryImage, std::string_view("oci:")}) {
+    if (reference.starts_with(kind)) return std::string(kind) + reference.substr(std::max(reference.rfind('/') + 1, kind.size()));
+  }
+  return reference;
 }
 
 std::vector<std::string> names_of(const std::vector<std::string>& env) {
@@ -70,15 +77,22 @@ Result<Json> describe_box(const HomePaths& paths, const BoxRow& row) {
   for (const PortRequest& port : config.ports) ports.push_back(fmt::format("{}/{}", port.box_port, port.protocol));
   std::vector<std::string> targets;
   for (const Mount& mount : config.mounts) targets.push_back(mount.target);
+  const bool host_access = config.options.host_access;
+  const bool auto_remove = config.options.auto_remove;
   drop_wishes_of_the_host(config);
+  config.options.image = public_reference(row.image_reference);
   return Json{{"version", kVersion},
               {"name", row.name},
-              {"image", bytes_to_text(row.image_reference)},
+              {"image", bytes_to_text(config.options.image)},
               {"exported_at", sys::utc_now()},
               {"config", to_json(config)},
               {"image_env", byte_list_to_json(secrets.image_env)},
               {"left_out",
-               {{"env", byte_list_to_json(names_of(secrets.env))}, {"ports", ports}, {"mounts", byte_list_to_json(targets)}}}};
+               {{"env", byte_list_to_json(names_of(secrets.env))},
+                {"ports", ports},
+                {"mounts", byte_list_to_json(targets)},
+                {"host_access", host_access},
+                {"auto_remove", auto_remove}}}};
 }
 
 struct OpenMember {
@@ -104,6 +118,13 @@ Result<std::vector<OpenMember>> open_members(const HomePaths& paths, const BoxRo
     TRY(add(fmt::format("{}/{}", directory, name), name));
   TRY(add(paths.base(row.image_id), image::kBaseMember));
   const std::vector<std::string> layers = layers_in(directory);
+  if (layers.size() > image::kMaxBoxLayers) {
+    return fail(
+        ErrorCode::kUnsupported,
+        "the disk of box {} lies on {} frozen ones, and {} are the most in an archive; an export of it while it runs makes one "
+        "of them: boxlite start {}",
+        row.name, layers.size(), image::kMaxBoxLayers, row.name);
+  }
   for (std::size_t i = 0; i < layers.size(); ++i) TRY(add(layers[i], layer_name(i)));
   for (const std::string_view name : {image::kMemoryMember, image::kDeviceStateMember}) {
     const std::string path = fmt::format("{}/{}", directory, name);
@@ -141,28 +162,35 @@ Result<std::vector<std::string>> left_out(const Json& record, const std::string&
   if (!ports.empty() && options.publish.empty())
     notes.push_back("published ports " + listed(ports) + "; they are given with --publish");
   if (!mounts.empty()) notes.push_back("volumes on " + listed(mounts) + "; the box has its own directories there");
+  TRY_ASSIGN(const bool host_access, json_get_or(json, "host_access", what, false));
+  if (host_access && !options.host_access) notes.emplace_back("access to the host's loopback; it is given with --host-access");
+  TRY_ASSIGN(const bool auto_remove, json_get_or(json, "auto_remove", what, false));
+  if (auto_remove) notes.emplace_back("--rm; the box stays when its command has ended");
   return notes;
 }
 
-Result<void> validate(const Described& box, const std::string& what) {
+// As create does, and what it takes from an image, too.
+Result<void> validate(const Described& box) {
   const auto plain = [](const std::string& text) { return text == printable(text, kMaxReference); };
-  if (box.image.empty() || !plain(box.image)) return fail(ErrorCode::kCorrupt, "{}: its image cannot have that name", what);
-  BoxOptions options = box.config.options;
-  options.image = box.image;
-  options.command = box.config.args;
-  options.user = box.config.user;
-  options.stop_signal = box.config.stop_signal;
-  if (auto valid = validate_options(options); !valid) return std::unexpected(valid.error().context(what));
+  if (box.image.empty() || !plain(box.image)) return fail(ErrorCode::kCorrupt, "its image cannot have that name");
   const bool rooted = std::ranges::all_of(box.config.directories, [](const std::string& path) { return path.starts_with('/'); });
-  const auto has_nul = [](const std::string& text) { return text.find('\0') != std::string::npos; };
-  if (box.config.args.empty() || !rooted || has_nul(box.config.working_dir) || std::ranges::any_of(box.image_env, has_nul))
-    return fail(ErrorCode::kCorrupt, "{}: it is no box's", what);
-  return {};
+  if (box.config.args.empty() || !rooted) return fail(ErrorCode::kCorrupt, "it is no box's");
+  TRY(validate_options(box.config.options));
+  BoxOptions effective = box.config.options;
+  effective.command = box.config.args;
+  effective.entrypoint = box.config.directories;  // strings of no other meaning here
+  effective.user = box.config.user;
+  effective.stop_signal = box.config.stop_signal;
+  effective.labels = box.config.labels;
+  effective.env = box.image_env;
+  TRY(validate_options(effective));
+  effective.command = {box.config.working_dir};
+  return validate_options(effective);
 }
 
 Result<Described> read_description(const std::string& directory, const std::string& archive, const BoxImportOptions& options) {
   const std::string what = fmt::format("{}: {}", archive, image::kBoxMember);
-  TRY_ASSIGN(const std::string text, read_file(fmt::format("{}/{}", directory, image::kBoxMember), kMaxRecord));
+  TRY_ASSIGN(const std::string text, read_file(fmt::format("{}/{}", directory, image::kBoxMember), image::kMaxBoxRecord));
   TRY_ASSIGN(const Json json, parse_json(text, what));
   TRY_ASSIGN(const int version, json_get<int>(json, "version", what));
   if (version != kVersion)
@@ -178,17 +206,34 @@ Result<Described> read_description(const std::string& directory, const std::stri
   TRY_ASSIGN(box.image_env, byte_list_from_json(json, "image_env", what));
   TRY_ASSIGN(box.left_out, left_out(json, what, options));
   drop_wishes_of_the_host(box.config);
-  TRY(validate(box, what));
+  BoxOptions& asked = box.config.options;
+  asked.image = box.image;
+  asked.env = options.env;
+  asked.publish = options.publish;
+  asked.host_access = options.host_access;
+  asked.cpus = options.cpus.value_or(asked.cpus);
+  asked.memory_mib = options.memory_mib.value_or(asked.memory_mib);
+  asked.network = options.network.value_or(asked.network);
+  if (auto valid = validate(box); !valid) return std::unexpected(valid.error().context(what));
+  TRY_ASSIGN(box.config.ports, asked_ports(asked, {}));
+  asked.env.clear();
   return box;
 }
 
 // Written anew: what stays is what is understood.
-Result<CheckpointRecord> take_record(const std::string& directory, const BoxConfig& config, const std::string& archive) {
+Result<CheckpointRecord> take_record(const std::string& directory, const BoxConfig& config, const std::string& archive,
+                                     const BoxImportOptions& options) {
   auto read = read_checkpoint(directory);
   if (!read) return std::unexpected(read.error().context(archive));
   std::optional<CheckpointRecord>& record = *read;
   if (!record) return fail(ErrorCode::kCorrupt, "{}: no checkpoint is in it", archive);
   const bool has_memory = ::access(fmt::format("{}/{}", directory, image::kMemoryMember).c_str(), F_OK) == 0;
+  if (has_memory && (options.cpus || options.memory_mib || options.network)) {
+    return fail(
+        ErrorCode::kInvalidArgument,
+        "{}: CPUs, memory and network of the running machine in it are what they are; leave out --cpus, --memory and --network",
+        archive);
+  }
   const std::uint64_t memory_bytes = has_memory ? config.options.memory_mib * kMiB : 0;
   if (record->memory_bytes != memory_bytes || record->stdout_offset > kMaxOffset || record->stderr_offset > kMaxOffset)
     return fail(ErrorCode::kCorrupt, "{}: its checkpoint is of another box", archive);
@@ -230,16 +275,39 @@ Result<void> unpack(const Context& context, int fd, const std::string& name, con
   return {};
 }
 
+// What can be known to be wrong without the archive.
+Result<void> check_wishes(const Context& context, const BoxImportOptions& options) {
+  if (!options.name.empty()) {
+    TRY(validate_name(options.name));
+    TRY(context.database.refuse_taken_name(options.name));
+  }
+  BoxOptions asked;
+  asked.image = "an archive's";
+  asked.env = options.env;
+  asked.publish = options.publish;
+  asked.host_access = options.host_access;
+  asked.cpus = options.cpus.value_or(asked.cpus);
+  asked.memory_mib = options.memory_mib.value_or(asked.memory_mib);
+  TRY(validate_options(asked));
+  TRY(asked_ports(asked, {}));
+  return {};
+}
+
 }  // namespace
 
 Result<void> export_box(Context& context, const BoxRow& row, int fd, const std::string& name, bool memory) {
   TRY_ASSIGN(const UniqueFd archive, inheritable(fd, name));
-  TRY_ASSIGN(const Json description, describe_box(context.paths, row));
+  TRY_ASSIGN(const Json record, describe_box(context.paths, row));
+  const std::string description = dump_json(record, 1) + "\n";
+  if (description.size() > image::kMaxBoxRecord) {
+    return fail(ErrorCode::kUnsupported, "box {}: what is to be written of its options takes {} bytes, and {} is the most",
+                row.name, description.size(), image::kMaxBoxRecord);
+  }
   std::vector<OpenMember> members;
-  const auto open = [&](const std::string& directory, CheckpointRecord record) -> Result<void> {
-    record.boot_id.clear();
-    TRY(write_file_volatile(directory + "/checkpoint.json", dump_json(to_json(record), 1) + "\n", 0600));
-    TRY(write_file_volatile(directory + "/boxlite.json", dump_json(description, 1) + "\n", 0600));
+  const auto open = [&](const std::string& directory, CheckpointRecord checkpoint) -> Result<void> {
+    checkpoint.boot_id.clear();
+    TRY(write_file_volatile(directory + "/checkpoint.json", dump_json(to_json(checkpoint), 1) + "\n", 0600));
+    TRY(write_file_volatile(directory + "/boxlite.json", description, 0600));
     FAILPOINT("export.frozen");
     TRY_ASSIGN(members, open_members(context.paths, row, directory));
     return {};
@@ -258,10 +326,7 @@ Result<void> export_box(Context& context, const BoxRow& row, int fd, const std::
 Result<std::pair<BoxRow, std::vector<std::string>>> import_box(Context& context, int fd, const std::string& name,
                                                                const BoxImportOptions& options) {
   const HomePaths& paths = context.paths;
-  if (!options.name.empty()) {
-    TRY(validate_name(options.name));
-    TRY(context.database.refuse_taken_name(options.name));  // before a long archive
-  }
+  TRY(check_wishes(context, options));  // before a long archive
   (void)sweep_home(paths, context.database);
   TRY_ASSIGN(auto reserved, reserve_id(paths));
   auto& [id, lock] = reserved;
@@ -280,17 +345,9 @@ Result<std::pair<BoxRow, std::vector<std::string>>> import_box(Context& context,
   TRY(without_directory(unpack(context, fd, name, archive), archive));
   FAILPOINT("import.unpacked");
   TRY_ASSIGN(Described box, without_directory(read_description(archive, name, options), archive));
-  TRY_ASSIGN(const CheckpointRecord record, without_directory(take_record(archive, box.config, name), archive));
+  TRY_ASSIGN(const CheckpointRecord record, without_directory(take_record(archive, box.config, name, options), archive));
 
   BoxOptions& box_options = box.config.options;
-  box_options.image = box.image;
-  box_options.publish = options.publish;
-  box_options.host_access = options.host_access;
-  box_options.env = options.env;
-  TRY(validate_options(box_options));
-  TRY_ASSIGN(box.config.ports, asked_ports(box_options, {}));
-  box_options.env.clear();
-
   TRY_ASSIGN(const OfdLock store, share_image_store(paths));  // until the row refers to the base
   TRY(without_directory(place_base(paths, fmt::format("{}/{}", archive, image::kBaseMember), image_id, name), archive));
   FAILPOINT("import.base");

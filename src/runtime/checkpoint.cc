@@ -12,11 +12,13 @@
 #include "base/sys.h"
 #include "portal/epoch.h"
 #include "runtime/byte_text.h"
+#include "runtime/printable.h"
 
 namespace boxlite {
 namespace {
 
 constexpr int kVersion = 1;
+constexpr std::size_t kMaxValue = 200;  // of what an archive may have brought
 constexpr std::size_t kMaxRecord = std::size_t{64} << 10U;
 constexpr std::size_t kMaxDeviceState = std::size_t{16} << 20U;
 // The guest's clock counts with the frequency that it was told at its boot. Measurements of one host differ by less.
@@ -130,7 +132,9 @@ Result<void> check_machine(const Json& then, const Json& now) {
   for (const auto& [key, words] : kWords) {
     const Json a = then.value(key, Json());
     const Json b = now.value(key, Json());
-    if (a != b) return fail(ErrorCode::kUnsupported, "{} ({} then, {} now)", words, dump_json(a), dump_json(b));
+    if (a != b)
+      return fail(ErrorCode::kUnsupported, "{} ({} then, {} now)", words, printable(dump_json(a), kMaxValue),
+                  printable(dump_json(b), kMaxValue));
   }
   const auto clock_of = [](const Json& machine) {
     const auto clock = machine.find("tsc_khz");

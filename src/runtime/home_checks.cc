@@ -14,6 +14,7 @@
 #include <set>
 
 #include "base/ofd_lock.h"
+#include "image/box_archive.h"
 #include "image/job_directory.h"
 #include "runtime/box_cgroup.h"
 #include "runtime/garbage.h"
@@ -126,8 +127,10 @@ class BoxChecks {
     if (exists(base)) return;
     const bool from_directory = box.image.starts_with(kDirectoryImage);
     problem(subject, fmt::format("the base of its disk is missing: {}", base),
-            from_directory ? fmt::format("it was made of a directory: boxlite rm {}, and make it anew", box.name)
-                           : "get it again: boxlite pull " + box.image);
+            box.image_id.starts_with(image::kImportedBase)
+                ? fmt::format("it was imported: boxlite rm {}, and import it again", box.name)
+            : from_directory ? fmt::format("it was made of a directory: boxlite rm {}, and make it anew", box.name)
+                             : "get it again: boxlite pull " + box.image);
   }
 
   void check_running(const BoxInfo& box, const std::string& subject) {

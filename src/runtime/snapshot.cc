@@ -18,8 +18,10 @@
 #include "base/defer.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/process.h"
 #include "base/sys.h"
 #include "disk/qcow2.h"
+#include "image/box_archive.h"
 #include "runtime/box_config.h"
 #include "runtime/capture.h"
 #include "runtime/checkpoint.h"
@@ -103,7 +105,22 @@ Result<CheckpointRecord> freeze_at_rest(const BoxRow& row, const HomePaths& path
     return fail(ErrorCode::kInvalidState,
                 "box {} does not run, so there is no memory to keep; without --memory the snapshot is of its disk", row.name);
   }
+  if (memory && !record->boot_id.empty()) {
+    TRY_ASSIGN(const std::string boot, boot_id());
+    if (record->boot_id != boot) {
+      return fail(ErrorCode::kUnsupported,
+                  "box {} was forked, and the host went down before it was started: its memory is lost; without --memory the "
+                  "snapshot is of its disk",
+                  row.name);
+    }
+  }
   const std::vector<std::string> layers = layers_in(box);
+  if (layers.size() >= image::kMaxBoxLayers) {
+    return fail(
+        ErrorCode::kUnsupported,
+        "the disk of box {} lies on {} frozen ones already; a snapshot of it while it runs makes one of them: boxlite start {}",
+        row.name, layers.size(), row.name);
+  }
   for (std::size_t i = 0; i < layers.size(); ++i) TRY(link_frozen(layers[i], work + "/" + layer_name(i)));
   TRY(copy_file(paths.disk(row.id), work + "/" + layer_name(layers.size()), kFrozen));
   if (memory) {

@@ -22,6 +22,7 @@
 // An undone start needs no undoing: the next one takes the next generation, and a shim of this one that should still be on its
 // way finds that out when it has the lease.
 #include "runtime/start.h"
+#include "image/box_archive.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -214,8 +215,10 @@ Result<ShimConfig> shim_config(const Context& context, const Host& host, const B
   config.programs = host.programs.vm;
   config.net_program = host.programs.net;
   if (::access(config.vm.base_image.c_str(), R_OK) < 0) {
-    return fail_errno("the base disk of image {} ({}); get it again: boxlite pull {}", row.image_reference, config.vm.base_image,
-                      row.image_reference);
+    const std::string advice = row.image_id.starts_with(image::kImportedBase)
+                                   ? "import the box again"
+                                   : "get it again: boxlite pull " + row.image_reference;
+    return fail_errno("the base disk of image {} ({}); {}", row.image_reference, config.vm.base_image, advice);
   }
   return config;
 }
@@ -420,11 +423,12 @@ class Start {
     }
     TRY_ASSIGN(ShimConfig config, shim_config(context_, host_, row_, options_));
     if (const auto added = add_checkpoint(context_, host_, row_, config); !added) {
-      return std::unexpected(added.error()
-                                 .context(fmt::format("box {} was paused to disk and cannot go on here", row_.name))
-                                 .advice(fmt::format("without its memory it boots with its disk as it is: boxlite start "
-                                                     "--discard-memory {}",
-                                                     row_.name)));
+      return std::unexpected(
+          added.error()
+              .context(fmt::format("box {} has the memory of a running machine and cannot go on from it here", row_.name))
+              .advice(fmt::format("without its memory it boots with its disk as it is: boxlite start "
+                                  "--discard-memory {}",
+                                  row_.name)));
     }
     if (!config.resume) TRY(remove_old_memory(directory));
     return config;

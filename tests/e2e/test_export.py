@@ -1,6 +1,5 @@
 """Boxes as archives, and boxes from them: elsewhere, without the image, and whoever wrote the archive."""
 
-import contextlib
 import io
 import json
 import os
@@ -36,7 +35,14 @@ def members(path):
         return [(entry, tar.extractfile(entry).read(1 << 20 if entry.name == "base.ext4" else -1)) for entry in tar.getmembers()]
 
 
-def write(path, entries, frame=FRAME):
+def pack(path, plain, frame=FRAME):
+    packed = subprocess.run(["zstd", "-c", "--check"], input=plain, check=True, capture_output=True).stdout
+    with open(path, "wb") as file:
+        file.write(frame + packed)
+    os.chmod(path, 0o644)
+
+
+def write(path, entries):
     """An archive of [(name or TarInfo, bytes)]."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -44,10 +50,7 @@ def write(path, entries, frame=FRAME):
             entry = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
             entry.size = len(data)
             tar.addfile(entry, io.BytesIO(data))
-    packed = subprocess.run(["zstd", "-c", "--check"], input=plain.getvalue(), check=True, capture_output=True).stdout
-    with open(path, "wb") as file:
-        file.write(frame + packed)
-    os.chmod(path, 0o644)
+    pack(path, plain.getvalue())
 
 
 @pytest.fixture
@@ -73,11 +76,11 @@ def test_a_box_goes_elsewhere_with_its_disk_and_needs_no_image_there(boxlite, el
     boxlite.ok("exec", "web", "sh", "-c", "echo word >/word; mkfifo /fifo; head -c 3000000 /dev/urandom >/data; sha256sum </data >/sum")
     assert boxlite.ok("export", "-o", archive, "web") == ""
     boxlite.ok("exec", "web", "sh", "-c", "echo later >/word")
-    assert boxlite.status("web") == "running"
+    assert boxlite.status("web") == "running" and os.stat(archive).st_mode & 0o777 == 0o600
     box_id = elsewhere.ok("import", archive).strip()
     assert re.fullmatch("[0-9a-f]{12}", box_id) and elsewhere.ok("images", "-q") == ""
     box = elsewhere.inspect("web")
-    assert (box["id"], box["status"], box["image"]) == (box_id, "created", boxlite.inspect("web")["image"])
+    assert (box["id"], box["status"], box["image"]) == (box_id, "created", "oci:demo"), "where it was on that host is nobody's business"
     assert box["labels"]["label"] == "x" and elsewhere.ok("start", "web")
     look = "pwd; cat /word; sha256sum </data | cmp - /sum && test -p /fifo && echo whole; hostname; nproc"
     assert elsewhere.ok("exec", "web", "sh", "-c", look).splitlines() == ["/home", "word", "whole", box_id, "2"]
@@ -158,24 +161,30 @@ def test_a_stream_of_100_mb_is_whole_while_its_box_is_exported(boxlite, elsewher
 
 def test_what_a_box_has_of_its_host_stays_there_and_is_given_anew(boxlite, elsewhere, demo, folder, archive):
     port = free_port()
-    boxlite.ok("create", "--name", "a", "-e", "TOKEN=sesame", "-p", f"{port}:80", "--host-access", "--rm", "-v", f"{folder}:/srv", "-v", "/anonymous",
-               demo, "sh", "-c", "echo token=$TOKEN; ls -A /srv; cat")
+    boxlite.ok("create", "--name", "a", "-e", "TOKEN=sesame", "-p", f"{port}:80", "--host-access", "--add-host", "up:host-gateway", "--rm",
+               "-v", f"{folder}:/srv", "-v", "/anonymous", demo, "sh", "-c", "echo token=$TOKEN; ls -A /srv")
     boxlite.ok("export", "-o", archive, "a")
     plain = subprocess.run(["zstd", "-dc", archive], check=True, capture_output=True).stdout
-    for secret in (b"sesame", str(folder).encode(), str(port).encode()):
+    for secret in (b"sesame", str(folder).encode(), str(port).encode(), os.path.dirname(demo.removeprefix("oci:")).encode()):
         assert secret not in plain, secret
+    elsewhere.refused("import", archive, mentions=["host-gateway", "--host-access"])
+    boxlite.ok("rm", "a")
+    boxlite.ok("create", "--name", "a", "-e", "TOKEN=sesame", "-p", f"{port}:80", "--host-access", "--rm", "-v", f"{folder}:/srv", "-v", "/anonymous",
+               demo, "sh", "-c", "echo token=$TOKEN; ls -A /srv")
+    boxlite.ok("export", "-o", archive, "a")
     finished = elsewhere("import", archive)
     notes = finished.err.splitlines()
-    assert finished.code == 0 and len(notes) == 3, str(finished)
-    for note, words in zip(notes, (["TOKEN", "--env"], ["80/tcp", "--publish"], ["/anonymous, /srv"])):
+    assert finished.code == 0 and len(notes) == 5, str(finished)
+    for note, words in zip(notes, (["TOKEN", "--env"], ["80/tcp", "--publish"], ["/anonymous, /srv"], ["--host-access"], ["--rm"])):
         assert note.startswith("not imported: ") and all(word in note for word in words), note
     box = elsewhere.inspect("a")
     assert (box["ports"], box["mounts"], box["options"]["auto_remove"], box["options"]["host_access"]) == ([], [], False, False)
     assert output_of(elsewhere, "a") == "token=\n"
-    finished = elsewhere("import", "--name", "b", "-e", "TOKEN=word", "-p", f"{port}:80", "--host-access", archive)
-    assert finished.code == 0 and len(finished.err.splitlines()) == 1, str(finished)
+    finished = elsewhere("import", "--name", "b", "-e", "TOKEN=word", "-p", f"{port}:80", "--host-access", "--cpus", "2", "-m", "256m", archive)
+    assert finished.code == 0 and len(finished.err.splitlines()) == 2, str(finished)
+    options = elsewhere.inspect("b")["options"]
+    assert (options["host_access"], options["publish"], options["cpus"], options["memory_mib"]) == (True, [f"{port}:80"], 2, 256)
     assert output_of(elsewhere, "b") == "token=word\n"
-    assert elsewhere.inspect("b")["options"]["host_access"] is True and elsewhere.ok("create", "--name", "c", "-p", f"{port}:80", demo, *SLEEP)
 
 
 def test_the_usual_tools_read_an_archive(boxlite, demo, archive):
@@ -190,7 +199,7 @@ def test_the_usual_tools_read_an_archive(boxlite, demo, archive):
         size = os.fstat(base.fileno()).st_size
         assert contents["base.ext4"][0].size == size and contents["base.ext4"][1][:4096] == base.read(4096)
     assert json.loads(contents["boxlite.json"][1])["version"] == 1
-    assert os.stat(archive).st_size < os.stat(archive).st_blocks * 512 + 4096 and os.stat(archive).st_size < size / 20, "holes cost nothing"
+    assert os.stat(archive).st_size < size / 1000, "holes cost nothing"
 
 
 def test_commands_say_what_they_cannot_do(boxlite, demo, folder, archive):
@@ -202,6 +211,7 @@ def test_commands_say_what_they_cannot_do(boxlite, demo, folder, archive):
     boxlite.refused("import", "--name", "a", archive, mentions=["a", "name"])
     boxlite.refused("import", "--name", "a/b", archive, mentions="a/b")
     boxlite.refused("import", "-p", "nonsense", archive, mentions="nonsense")
+    boxlite.refused("import", "--cpus", "1000", archive, mentions="--cpus 1000")
     boxlite.refused("import", archive, "image:1", mentions=["archive of a box", "--name"])
     boxlite.refused("import", "-c", "CMD sh", archive, mentions=["archive of a box"])
     with tarfile.open(f"{folder}/root.tar", "w") as tar:
@@ -230,6 +240,21 @@ def test_an_archive_that_is_cut_or_changed_is_refused_and_nothing_is_left(boxlit
     for place in (len(FRAME), len(FRAME) + 5, len(whole) // 4, len(whole) // 2, len(whole) * 3 // 4, len(whole) - 100, len(whole) - 1):
         refused(whole[:place] + bytes([whole[place] ^ 0x40]) + whole[place + 1:])
     refused(whole.replace(b"archive 1\n", b"archive 2\n", 1), "version")
+    refused(whole + b"x")
+    elsewhere.refused("import", "--cpus", "2", archive, mentions=["--cpus", "running machine"])
+    with open(archive, "rb") as file:
+        plain = subprocess.run(["zstd", "-dc"], stdin=file, check=True, capture_output=True).stdout
+    for padding in range(0, 140_000, 10_000):  # the checksum is read wherever the tar ends
+        pack(bad, plain + b"\0" * padding)
+        with open(bad, "rb") as file:
+            data = file.read()
+        refused(data[:-1] + bytes([data[-1] ^ 1]), "zstd")
+    pack(bad, plain + b"\0" * (2 << 20))
+    elsewhere.refused("import", bad, mentions=[bad, "behind its end"])
+    with open(bad, "wb") as file:
+        file.write(FRAME + plain)
+    elsewhere.refused("import", bad, mentions=[bad, "zstd"])
+    nothing_new(elsewhere)
     packed = elsewhere("import", "-", input=whole[:len(whole) // 2])
     assert packed.code == 125 and "standard input" in packed.err
 
@@ -274,6 +299,9 @@ HOSTILE = {
     "more memory than there is": lambda m: [("boxlite.json", changed_config(m[0][1], memory_mib=1 << 50)), *m[1:]],
     "a disk of no size": lambda m: [("boxlite.json", changed_config(m[0][1], disk_bytes=0)), *m[1:]],
     "options of wrong types": lambda m: [("boxlite.json", changed_config(m[0][1], cpus="all", env=7)), *m[1:]],
+    "a variable without a value in the image": lambda m: [("boxlite.json", changed(m[0][1], image_env=["NAME"])), *m[1:]],
+    "labels of megabytes": lambda m: [("boxlite.json", changed_config(m[0][1], labels={"a": "x" * (3 << 20)})), *m[1:]],
+    "folders that are none": lambda m: [("boxlite.json", changed_config(m[0][1], directories=["/a\x00b"])), *m[1:]],
     "an image's name that steers a terminal": lambda m: [("boxlite.json", changed(m[0][1], image="\x1b]0;owned\x07")), *m[1:]],
     "a huge record": lambda m: [("boxlite.json", b" " * (5 << 20) + m[0][1]), *m[1:]],
     "a checkpoint that is none": lambda m: [m[0], ("checkpoint.json", b"[]"), *m[2:]],
@@ -284,6 +312,7 @@ HOSTILE = {
     "an empty layer": lambda m: [*m[:3], ("layer-0.qcow2", b"")],
     "a layer on a file of the host": lambda m: [*m[:3], ("layer-0.qcow2", on_file(m[3][1], b"/etc/passwd"))],
     "a layer on a file beside": lambda m: [*m[:3], ("layer-0.qcow2", on_file(m[3][1], b"../../boxlite.db"))],
+    "a layer whose backing file is nowhere": lambda m: [*m[:3], ("layer-0.qcow2", with_header(m[3][1], 8, struct.pack(">QI", (1 << 64) - 16, 16)))],
     "a layer on a protocol": lambda m: [*m[:3], ("layer-0.qcow2", on_file(m[3][1], b"nbd:unix:/x.ext4"))],
     "a layer with its data elsewhere": lambda m: [*m[:3], ("layer-0.qcow2", with_header(m[3][1], 79, b"\x04"))],
     "a layer that is encrypted": lambda m: [*m[:3], ("layer-0.qcow2", with_header(m[3][1], 35, b"\x02"))],
@@ -298,7 +327,7 @@ def on_file(layer, name):
     return with_header(with_header(layer, 8, struct.pack(">QI", offset, len(name))), offset, name)
 
 
-MACHINES = [None, 7, [], {}, {"tsc_khz": "fast"}, {"qemu": "x" * 60000}, {"cpus": {"a": [1]}}]
+MACHINES = [None, 7, [], {}, {"tsc_khz": "fast"}, {"tsc_khz": 1e300}, {"qemu": "x" * 60000}, {"cpus": {"a": [1]}}]
 
 
 @pytest.fixture(scope="module")
@@ -343,8 +372,10 @@ def test_wishes_of_the_host_in_an_archive_are_not_heard(boxlite, small, archive,
     boxlite.ok("import", archive)
     box = boxlite.inspect("a")
     assert (box["ports"], box["mounts"], box["options"]["auto_remove"], box["options"]["host_access"]) == ([], [], False, False), box
+    boxlite.ok("start", "a")
     with socket.socket() as probe:
         probe.bind(("0.0.0.0", port))
+    assert boxlite("exec", "a", "ls", "/srv/secret").code == 1
 
 
 def test_memory_that_somebody_made_up_is_a_guests_matter(boxlite, elsewhere, demo, archive, folder):
@@ -359,10 +390,12 @@ def test_memory_that_somebody_made_up_is_a_guests_matter(boxlite, elsewhere, dem
     assert finished.code == 125 and "box a" in finished.err, str(finished)
     assert elsewhere.ok("doctor") and elsewhere.census().vms == 0
     for machine in MACHINES:
+        if machine:  # the rest is as it was
+            machine = {**json.loads(dict(entries)["checkpoint.json"])["machine"], **machine}
         record = changed(dict(entries)["checkpoint.json"], machine=machine)
         write(bad, [(name, record if name == "checkpoint.json" else data) for name, data in entries])
         elsewhere.ok("import", "--name", "b", bad)
-        elsewhere.refused("start", "b", mentions=["box b", "--discard-memory"])
+        assert len(elsewhere.refused("start", "b", mentions=["box b", "--discard-memory"])) < 2000
         elsewhere.ok("rm", "b")
     # Devices need their checksum, which is no secret.
     state = bytearray(dict(entries)["device-state"])
@@ -372,27 +405,37 @@ def test_memory_that_somebody_made_up_is_a_guests_matter(boxlite, elsewhere, dem
     elsewhere.refused("import", bad, mentions=["device-state", "checksum"])
 
 
-def test_an_archive_that_unpacks_to_more_than_there_is_room_is_refused_before_the_disk_is_full(boxlite, small, archive):
-    free = os.statvfs("/tmp").f_bavail * os.statvfs("/tmp").f_frsize
-    plain = tarfile.TarInfo("base.ext4")
-    plain.size = free + (1 << 30)
-    record = io.BytesIO()
-    with tarfile.open(fileobj=record, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name, data in small[:2]:
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-        tar.fileobj.write(plain.tobuf(tarfile.PAX_FORMAT))
-    with open(archive, "wb") as file:
-        file.write(FRAME)
-        file.flush()
-        packer = subprocess.Popen(["zstd", "-c"], stdin=subprocess.PIPE, stdout=file)
-        with contextlib.suppress(BrokenPipeError):
-            packer.stdin.write(record.getvalue()[:record.tell()] + b"\0" * (1 << 20))
-        packer.stdin.close()
-        packer.wait()
-    os.chmod(archive, 0o644)
-    boxlite.refused("import", archive, mentions=archive)
+def sparse_member(name, pieces, size):
+    """A file of pieces [(offset, bytes)] as GNU tar's format 1.0 has it."""
+    table = "".join(f"{offset}\n{len(data)}\n" for offset, data in pieces)
+    table = f"{len(pieces)}\n{table}".encode()
+    data = table + b"\0" * (-len(table) % 512) + b"".join(data for _, data in pieces)
+    entry = tarfile.TarInfo(name)
+    entry.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": name, "GNU.sparse.realsize": str(size)}
+    return entry, data
+
+
+@pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="needs root to mount")
+def test_the_last_of_the_disk_is_not_an_archives(boxlite, small, archive):
+    """256 MiB are spared, of a disk that has 300, whether they are asked for by megabytes or by single bytes far apart."""
+    os.mkdir(boxlite.home)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=300m,mode=700,uid={identity.UID},gid={identity.GID}", "tmpfs", boxlite.home], check=True)
+    try:
+        for pieces in ([(0, b"x" * (80 << 20))], [(index << 14, b"x") for index in range(20_000)]):
+            write(archive, [*small[:2], sparse_member("base.ext4", pieces, 1 << 30), small[3]])
+            boxlite.refused("import", archive, mentions=[archive, "room", boxlite.home])
+            nothing_new(boxlite)
+            assert os.statvfs(boxlite.home).f_bavail * 4096 > 290 << 20
+        write(archive, [*small[:2], sparse_member("base.ext4", [(index << 14, b"x") for index in range(2000)], 1 << 30), small[3]])
+        boxlite.ok("rm", boxlite.ok("import", archive).strip())
+    finally:
+        subprocess.run(["umount", "--lazy", boxlite.home], check=True)
+
+
+def test_a_map_of_holes_is_bounded(boxlite, small, archive):
+    entry, data = sparse_member("base.ext4", [(0, b"")] * 3_000_000, 1 << 30)
+    write(archive, [*small[:2], (entry, data), small[3]])
+    boxlite.refused("import", archive, mentions=[archive, "pieces"])
     nothing_new(boxlite)
 
 

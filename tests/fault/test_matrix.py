@@ -219,6 +219,8 @@ def scenarios(demo, empty, registry):
         Scenario("fork", ["fork", "--name", "b", "a"], prepare=running, done=lambda boxlite: "b" in boxes(boxlite), undo=rm("a", "b"), dear=True),
         Scenario("export", ["export", "-o", archive, "a"], prepare=lambda boxlite: (no_archive(boxlite), created()(boxlite)),
                  undo=lambda boxlite: (one_archive(boxlite), rm("a")(boxlite))),
+        Scenario("export of a running box", ["export", "--memory", "-o", archive, "a"], prepare=lambda boxlite: (no_archive(boxlite), running(boxlite)),
+                 undo=lambda boxlite: (one_archive(boxlite), rm("a")(boxlite)), dear=True),
         Scenario("import of a box", ["import", archive], prepare=exported, done=lambda boxlite: "a" in boxes(boxlite), undo=rm("a")),
         Scenario("run in the foreground", ["run", *here, "--name", "a", demo, "true"], prepare=have_image, again=["rm", "-f", "a"],
                  undo=rm("a"), dear=True),
