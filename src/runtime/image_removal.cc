@@ -164,8 +164,8 @@ Result<std::uint64_t> collect_unreferenced(Context& context) {
 void collect_base(const HomePaths& paths, const Database& database, const std::string& image_id) {
   auto used = database.uses_image(image_id);
   if (!used || *used) return;
-  const auto store = OfdLock::try_acquire(image::store_lock_path(paths.home()));
-  if (!store || !*store) return;
+  const auto store = lock_image_store(paths);  // whoever has it has it for milliseconds
+  if (!store) return;
   used = database.uses_image(image_id);
   if (used && !*used) (void)sys::unlink(paths.base(image_id));
 }
