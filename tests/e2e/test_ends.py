@@ -114,3 +114,20 @@ def test_help_in_all_its_forms(boxlite):
     overview = boxlite.ok("--help")
     assert boxlite.ok() == overview and boxlite.ok("help") == overview
     assert boxlite.ok("help", "run") == boxlite.ok("run", "--help")
+
+
+CPU_LIMITS = """
+cd /sys/fs/cgroup && mkdir init limited && for pid in $(cat cgroup.procs); do echo $pid >init/cgroup.procs 2>/dev/null; done
+echo +cpu >cgroup.subtree_control || exit 1
+while :; do :; done &
+while :; do :; done &
+for i in $(seq 300); do echo 50000 100000 >limited/cpu.max; echo max 100000 >limited/cpu.max; done
+kill %1 %2
+echo lives
+"""
+
+
+def test_limits_of_cpu_time_that_come_and_go_do_not_end_a_box_with_two_cpus(boxlite, demo):
+    """The kernel must not patch its own code for it: QEMU's TCG lost such a change on its way to the other CPU."""
+    boxlite.ok("run", "-d", "--name", "a", "--privileged", "--cpus", "2", demo, "sleep", "infinity")
+    assert boxlite.ok("exec", "a", "sh", "-c", CPU_LIMITS) == "lives\n"
