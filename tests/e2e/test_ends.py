@@ -121,7 +121,7 @@ cd /sys/fs/cgroup && mkdir init limited && for pid in $(cat cgroup.procs); do ec
 echo +cpu >cgroup.subtree_control || exit 1
 while :; do :; done &
 while :; do :; done &
-for i in $(seq 300); do echo 50000 100000 >limited/cpu.max; echo max 100000 >limited/cpu.max; done
+for i in $(seq 2000); do echo 50000 100000 >limited/cpu.max; echo max 100000 >limited/cpu.max; done
 kill %1 %2
 echo lives
 """
