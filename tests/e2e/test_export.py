@@ -225,6 +225,7 @@ def test_an_archive_that_is_cut_or_changed_is_refused_and_nothing_is_left(boxlit
     boxlite.ok("export", "--memory", "-o", archive, "a")
     with open(archive, "rb") as file:
         whole = file.read()
+    plain = subprocess.run(["zstd", "-dc"], input=whole, check=True, capture_output=True).stdout
     bad = f"{folder}/bad.boxlite"
 
     def refused(data, *mentions):
@@ -237,12 +238,13 @@ def test_an_archive_that_is_cut_or_changed_is_refused_and_nothing_is_left(boxlit
     for cut in (len(FRAME), len(FRAME) + 1, len(FRAME) + 1000, len(whole) // 3, len(whole) // 2, len(whole) - 5, len(whole) - 1):
         refused(whole[:cut])
     for place in (len(FRAME), len(FRAME) + 5, len(whole) // 4, len(whole) // 2, len(whole) * 3 // 4, len(whole) - 100, len(whole) - 1):
-        refused(whole[:place] + bytes([whole[place] ^ 0x40]) + whole[place + 1:])
+        flipped = whole[:place] + bytes([whole[place] ^ 0x40]) + whole[place + 1:]
+        # Not every bit of a compressed file matters: where zstd finds what was there before, with its checksum, nothing is wrong.
+        if subprocess.run(["zstd", "-dc"], input=flipped, capture_output=True).stdout != plain:
+            refused(flipped)
     refused(whole.replace(b"archive 1\n", b"archive 2\n", 1), "version")
     refused(whole + b"x")
     elsewhere.refused("import", "--cpus", "2", archive, mentions=["--cpus", "running machine"])
-    with open(archive, "rb") as file:
-        plain = subprocess.run(["zstd", "-dc"], stdin=file, check=True, capture_output=True).stdout
     for padding in range(0, 140_000, 10_000):  # the checksum is read wherever the tar ends
         pack(bad, plain + b"\0" * padding)
         with open(bad, "rb") as file:
