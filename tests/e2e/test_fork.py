@@ -188,7 +188,7 @@ def test_a_box_that_removes_itself_has_children_that_do(boxlite, demo):
     fork(boxlite, "--name", "b")
     for name in ("b", "a"):
         boxlite.ok("exec", name, "touch", "/end")
-    wait_until(lambda: boxlite.list() == [], "both have removed themselves")
+    wait_until(lambda: boxlite.list() == [] and boxlite.census().shims == 0, "both have removed themselves")
 
 
 @pytest.mark.parametrize("place", ["capture.stopped", "capture.copied", "capture.done", "fork.captured", "fork.built", "fork.row"])
