@@ -5,13 +5,17 @@
 #include <x86intrin.h>
 
 #include <limits>
+#include <optional>
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/ofd_lock.h"
 #include "base/process.h"
 
 namespace boxlite::vmm {
 namespace {
+
+constexpr std::chrono::seconds kLockTimeout{10};
 
 struct Sample {
   std::uint64_t ticks;
@@ -40,6 +44,17 @@ Sample sample() {
   return best;
 }
 
+std::optional<std::uint64_t> remembered_tsc_khz(const std::string& memo_path, const std::string& boot) {
+  const auto text = read_file(memo_path, 4096);
+  if (!text) return std::nullopt;
+  const auto memo = parse_json(*text, memo_path);
+  if (!memo) return std::nullopt;
+  const auto memo_boot = json_get<std::string>(*memo, "boot_id", memo_path);
+  const auto khz = json_get<std::uint64_t>(*memo, "tsc_khz", memo_path);
+  if (!memo_boot || !khz || *memo_boot != boot || *khz == 0) return std::nullopt;
+  return *khz;
+}
+
 }  // namespace
 
 Result<std::uint64_t> measure_tsc_khz() {
@@ -62,13 +77,10 @@ Result<std::uint64_t> measure_tsc_khz() {
 
 Result<std::uint64_t> cached_tsc_khz(const std::string& memo_path) {
   TRY_ASSIGN(const std::string boot, boot_id());
-  if (const auto text = read_file(memo_path, 4096)) {
-    if (const auto memo = parse_json(*text, memo_path)) {
-      const auto memo_boot = json_get<std::string>(*memo, "boot_id", memo_path);
-      const auto khz = json_get<std::uint64_t>(*memo, "tsc_khz", memo_path);
-      if (memo_boot && khz && *memo_boot == boot && *khz > 0) return *khz;
-    }
-  }
+  if (const auto khz = remembered_tsc_khz(memo_path, boot)) return *khz;
+  // Two measurements differ in the last digits, and a template is of one: of those who ask first at once one measures.
+  const auto lock = OfdLock::acquire(memo_path + ".lock", kLockTimeout);
+  if (const auto khz = remembered_tsc_khz(memo_path, boot)) return *khz;
   TRY_ASSIGN(const std::uint64_t khz, measure_tsc_khz());
   (void)write_file_volatile(memo_path, dump_json({{"boot_id", boot}, {"tsc_khz", khz}}), 0600);
   return khz;

@@ -2,7 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "base/file.h"
 
@@ -33,6 +38,19 @@ TEST(HostClockTest, TheAnswerIsRememberedForThisBootOnly) {
   EXPECT_LT(ppm(*cached_tsc_khz(memo), *first), 300);
   ASSERT_TRUE(write_file_volatile(memo, "garbage", 0600));
   EXPECT_LT(ppm(*cached_tsc_khz(memo), *first), 300);
+}
+
+TEST(HostClockTest, WhoeverAsksFirstAtTheSameTimeGetsTheSameAnswer) {
+  auto dir = TempDir::create("/tmp", "boxlite-clock-test-");
+  for (int round = 0; round < 3; ++round) {
+    const std::string memo = dir->path() + "/tsc" + std::to_string(round);
+    std::array<std::uint64_t, 8> answers = {};
+    {
+      std::vector<std::jthread> threads;
+      for (std::uint64_t& answer : answers) threads.emplace_back([&] { answer = cached_tsc_khz(memo).value_or(0); });
+    }
+    EXPECT_EQ(std::ranges::count(answers, *cached_tsc_khz(memo)), std::ssize(answers));
+  }
 }
 
 }  // namespace
