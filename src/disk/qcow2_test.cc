@@ -100,7 +100,8 @@ TEST_F(Qcow2Test, AnOverlayIsALayerThatMayComeFromElsewhere) {
 }
 
 TEST_F(Qcow2Test, WhatLeadsElsewhereIsNoLayer) {
-  for (const std::string base : {"etc/passwd", "../x.ext4", "../../bases/../boxlite.db", "nbd:x.ext4", "json:{}.ext4", "layer-1.raw"}) {
+  for (const std::string base :
+       {"etc/passwd", "../x.ext4", "../../bases/../boxlite.db", "nbd:x.ext4", "json:{}.ext4", "layer-1.raw"}) {
     ASSERT_TRUE(create_overlay(overlay_, 10240 * kMiB, base, "raw"));
     EXPECT_EQ(check_layer(overlay_).error().code(), ErrorCode::kCorrupt) << base;
     ASSERT_TRUE(sys::unlink(overlay_));

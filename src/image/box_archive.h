@@ -30,8 +30,8 @@ inline constexpr std::string_view kBoxArchiveText = "boxlite box archive ";
 inline constexpr std::string_view kBoxArchiveVersion = "1\n";
 static_assert(kBoxArchiveText.size() + kBoxArchiveVersion.size() == 0x16);
 
-/// The name of the base disk below <home>/bases is this and a random number, in place of an image's id: nothing that comes from an
-/// archive can be taken for an image's disk, and nothing on the host reads its file system.
+/// The name of the base disk below <home>/bases is this and a random number, in place of an image's id: nothing that comes from
+/// an archive can be taken for an image's disk, and nothing on the host reads its file system.
 inline constexpr std::string_view kImportedBase = "import-";
 
 }  // namespace boxlite::image
