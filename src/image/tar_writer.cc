@@ -68,6 +68,7 @@ Result<void> TarWriter::open(int fd, Compression compression) {
     compressor_.reset(ZSTD_createCCtx());
     if (!compressor_ || ZSTD_isError(ZSTD_CCtx_setParameter(compressor_.get(), ZSTD_c_checksumFlag, 1)) != 0)
       return fail(ErrorCode::kInternal, "{}: zstd cannot be begun", name_);
+    compressed_.resize(ZSTD_CStreamOutSize());
     const auto workers = std::min(kMaxWorkers, static_cast<int>(std::thread::hardware_concurrency()));
     (void)ZSTD_CCtx_setParameter(compressor_.get(), ZSTD_c_nbWorkers, workers);  // a library without threads does it alone
   }
@@ -149,19 +150,19 @@ Result<void> TarWriter::sparse_file(const std::string& path, int source) {
 
 Result<void> TarWriter::close() {
   if (archive_write_close(writer_.get()) != ARCHIVE_OK) return broken();
-  return put({}, true);
+  if (auto ended = put({}, true); !ended) return std::unexpected(std::move(ended).error().context(name_));
+  return {};
 }
 
 // Compressed if it is to be, to the descriptor.
 Result<void> TarWriter::put(std::span<const std::byte> bytes, bool last) {
   if (!compressor_) return sys::write_all(fd_, bytes);
-  std::vector<std::byte> out(ZSTD_CStreamOutSize());
   ZSTD_inBuffer input{.src = bytes.data(), .size = bytes.size(), .pos = 0};
   for (;;) {
-    ZSTD_outBuffer output{.dst = out.data(), .size = out.size(), .pos = 0};
+    ZSTD_outBuffer output{.dst = compressed_.data(), .size = compressed_.size(), .pos = 0};
     const std::size_t left = ZSTD_compressStream2(compressor_.get(), &output, &input, last ? ZSTD_e_end : ZSTD_e_continue);
     if (ZSTD_isError(left) != 0) return fail(ErrorCode::kInternal, "zstd: {}", ZSTD_getErrorName(left));
-    TRY(sys::write_all(fd_, std::span<const std::byte>(out).first(output.pos)));
+    TRY(sys::write_all(fd_, std::span<const std::byte>(compressed_).first(output.pos)));
     if (last ? left == 0 : input.pos == input.size) return {};
   }
 }

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "image/job_monitor.h"
@@ -52,6 +53,7 @@ class TarWriter {
   int fd_ = -1;
   std::optional<Error> error_;
   std::unique_ptr<ZSTD_CCtx_s, Free> compressor_;
+  std::vector<std::byte> compressed_;
   std::unique_ptr<archive, Free> writer_;
 };
 

@@ -26,7 +26,7 @@ Result<std::optional<std::vector<std::string>>> unreferenced_files(const HomePat
 /// Removes them. Returns the space that they took.
 Result<std::uint64_t> collect_unreferenced(Context& context);
 
-/// After the removal of a box: its image's base, if nothing else refers to it. Left for a later removal when the store is in use.
+/// After the removal of a box: its image's base, if nothing else refers to it. Left for gc when the store's lock cannot be had in time.
 void collect_base(const HomePaths& paths, const Database& database, const std::string& image_id);
 
 }  // namespace boxlite

@@ -112,8 +112,7 @@ class Boxlite:
 
     def close(self, failed=False):
         """Removes all boxes and proves that nothing is left of them; keeps the files of a failed test."""
-        if failed:
-            print(f"\nbefore the removal: {self.directory}\n{self.tails()}")
+        told = self.tails() if failed else ""  # the removal takes the logs with it
         try:
             for child in self.background:
                 child.kill()
@@ -132,7 +131,7 @@ class Boxlite:
             for process in census.processes(self.home):
                 process.kill(signal.SIGKILL)
             if failed:
-                print(f"\nkept: {self.directory}\n{self.tails()}")
+                print(f"\nkept: {self.directory}\n{told or self.tails()}")
             else:
                 shutil.rmtree(self.directory)
 
