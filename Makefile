@@ -83,8 +83,11 @@ test-tsan:
 format:
 	git ls-files '*.cc' '*.h' | xargs clang-format-19 -i
 
-tidy: build
-	git ls-files 'src/*.cc' | xargs -P $(JOBS) -n 4 clang-tidy-19 --quiet -p build/dev
+# File by file, each with what it includes itself: the build compiles ten as one.
+tidy:
+	cmake --preset dev -B build/tidy -DCMAKE_UNITY_BUILD=OFF >/dev/null
+	cmake --build build/tidy --target boxlite_proto_sources
+	git ls-files 'src/*.cc' | xargs -P $(JOBS) -n 4 clang-tidy-19 --quiet -p build/tidy
 
 clean:
 	rm -rf build

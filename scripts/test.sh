@@ -39,6 +39,15 @@ if [ "$(id -u)" -eq 0 ]; then
     env --default-signal=INT,QUIT BOXLITE_TEST_USER=boxlite-test BOXLITE_TEST_COLD=1 BOXLITE_FAULTS="error ENOSPC" BOXLITE_MANY_BOXES=20 \
         "$python" -m pytest tests -q -rsxX --durations=25 >build/test-boxlite-test.log 2>&1 &
     user=$!
+    # Whoever ends the run from outside sees in what was printed where it was.
+    seconds=0
+    while kill -0 $root 2>/dev/null || kill -0 $user 2>/dev/null; do
+        sleep 5
+        seconds=$((seconds + 5))
+        [ $((seconds % 120)) -ne 0 ] || for log in root boxlite-test; do
+            echo "   $seconds s, $log: $(tail -n 1 "build/test-$log.log")"
+        done
+    done
     run "end-to-end as root" ended $root build/test-root.log
     run "end-to-end as boxlite-test" ended $user build/test-boxlite-test.log
 else

@@ -71,9 +71,10 @@ Result<void> enter_working_dir(const std::string& path) {
   return {};
 }
 
-constexpr std::uint64_t bit(int capability) { return std::uint64_t{1} << static_cast<unsigned>(capability); }
-constexpr std::uint64_t kFileCapabilities =
-    bit(CAP_CHOWN) | bit(CAP_DAC_OVERRIDE) | bit(CAP_FOWNER) | bit(CAP_FSETID) | bit(CAP_MKNOD) | bit(CAP_SETFCAP);
+constexpr std::uint64_t capability_bit(int capability) { return std::uint64_t{1} << static_cast<unsigned>(capability); }
+constexpr std::uint64_t kFileCapabilities = capability_bit(CAP_CHOWN) | capability_bit(CAP_DAC_OVERRIDE) |
+                                            capability_bit(CAP_FOWNER) | capability_bit(CAP_FSETID) | capability_bit(CAP_MKNOD) |
+                                            capability_bit(CAP_SETFCAP);
 
 constexpr bool has(std::uint64_t set, int capability) { return (set >> static_cast<unsigned>(capability) & 1U) != 0; }
 

@@ -46,15 +46,15 @@ struct Node {
 };
 constexpr Node kNodes[] = {{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
 
-struct Link {
+struct DeviceLink {
   const char* name;
   const char* target;
 };
-constexpr Link kLinks[] = {{"ptmx", "pts/ptmx"},
-                           {"fd", "/proc/self/fd"},
-                           {"stdin", "/proc/self/fd/0"},
-                           {"stdout", "/proc/self/fd/1"},
-                           {"stderr", "/proc/self/fd/2"}};
+constexpr DeviceLink kLinks[] = {{"ptmx", "pts/ptmx"},
+                                 {"fd", "/proc/self/fd"},
+                                 {"stdin", "/proc/self/fd/0"},
+                                 {"stdout", "/proc/self/fd/1"},
+                                 {"stderr", "/proc/self/fd/2"}};
 
 Result<UniqueFd> mount_in_root(int root, const char* path, UniqueFd mount) {
   TRY_ASSIGN(const UniqueFd target, ensure_in_root(root, path, EntryKind::kDirectory));
@@ -118,7 +118,7 @@ Result<void> mount_dev(int root, bool privileged, int pty_mount) {
   TRY_ASSIGN(UniqueFd made, new_mount("tmpfs", {{"mode", "755"}, {"size", "65536k"}}, kNoSuid | MOUNT_ATTR_STRICTATIME));
   TRY_ASSIGN(const UniqueFd dev, mount_in_root(root, "/dev", std::move(made)));
   for (const Node& node : kNodes) TRY(make_node(dev.get(), node.name, S_IFCHR | 0666, makedev(node.major, node.minor)));
-  for (const Link& link : kLinks) {
+  for (const DeviceLink& link : kLinks) {
     if (::symlinkat(link.target, dev.get(), link.name) < 0) return fail_errno("link /dev/{}", link.name);
   }
   for (const char* name : {"pts", "shm", "mqueue"}) {

@@ -15,7 +15,7 @@
 namespace boxlite::agent {
 namespace {
 
-constexpr std::size_t kReadSize = std::size_t{32} * 1024;
+constexpr std::size_t kLinkReadSize = std::size_t{32} * 1024;
 constexpr const char* kPorts = "/sys/class/virtio-ports";
 
 // The device name of the port called `name`; "" while there is none.
@@ -66,7 +66,7 @@ Link::Link(EventLoop& loop, UniqueFd port, Handler handler)
       port_(std::move(port)),
       handler_(std::move(handler)),
       scanner_(portal::Sender::kHost, std::nullopt),
-      buffer_(kReadSize) {}
+      buffer_(kLinkReadSize) {}
 
 Result<void> Link::start() {
   return loop_.watch(port_.get(), EPOLLIN | EPOLLOUT | EPOLLET, [this](std::uint32_t events) { on_event(events); });

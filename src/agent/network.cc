@@ -16,11 +16,11 @@
 namespace boxlite::agent {
 namespace {
 
-constexpr std::string_view kDevice = "eth0";
+constexpr std::string_view kNetworkDevice = "eth0";
 
 ifreq request() {
   ifreq result = {};
-  kDevice.copy(result.ifr_name, sizeof result.ifr_name - 1);
+  kNetworkDevice.copy(result.ifr_name, sizeof result.ifr_name - 1);
   return result;
 }
 
@@ -49,7 +49,7 @@ in6_addr address6(const std::string& text) {
 }
 
 Result<void> set_sysctl(std::string_view name, std::string_view value) {
-  const std::string path = fmt::format("/proc/sys/net/ipv6/conf/{}/{}", kDevice, name);
+  const std::string path = fmt::format("/proc/sys/net/ipv6/conf/{}/{}", kNetworkDevice, name);
   TRY_ASSIGN(const UniqueFd fd, sys::open(path, O_WRONLY));
   return sys::write_all(fd.get(), value);
 }
@@ -59,16 +59,17 @@ Result<void> configure4(const NetworkOptions& options) {
   if (!socket) return fail_errno("socket");
   ifreq change = request();
   change.ifr_mtu = static_cast<int>(options.mtu);
-  if (::ioctl(socket.get(), SIOCSIFMTU, &change) < 0) return fail_errno("set the MTU of {} to {}", kDevice, options.mtu);
+  if (::ioctl(socket.get(), SIOCSIFMTU, &change) < 0) return fail_errno("set the MTU of {} to {}", kNetworkDevice, options.mtu);
   change = request();
   change.ifr_addr = address4(options.address4);
-  if (::ioctl(socket.get(), SIOCSIFADDR, &change) < 0) return fail_errno("give {} the address {}", kDevice, options.address4);
+  if (::ioctl(socket.get(), SIOCSIFADDR, &change) < 0)
+    return fail_errno("give {} the address {}", kNetworkDevice, options.address4);
   change = request();
   change.ifr_netmask = netmask(options.prefix4);
-  if (::ioctl(socket.get(), SIOCSIFNETMASK, &change) < 0) return fail_errno("set the subnet of {}", kDevice);
+  if (::ioctl(socket.get(), SIOCSIFNETMASK, &change) < 0) return fail_errno("set the subnet of {}", kNetworkDevice);
   change = request();
   change.ifr_flags = IFF_UP | IFF_RUNNING;
-  if (::ioctl(socket.get(), SIOCSIFFLAGS, &change) < 0) return fail_errno("raise {}", kDevice);
+  if (::ioctl(socket.get(), SIOCSIFFLAGS, &change) < 0) return fail_errno("raise {}", kNetworkDevice);
   rtentry route = {};
   route.rt_dst = address4("0.0.0.0");
   route.rt_genmask = address4("0.0.0.0");
@@ -83,12 +84,13 @@ Result<void> configure6(const NetworkOptions& options) {
   const UniqueFd socket(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!socket) return fail_errno("socket");
   ifreq device = request();
-  if (::ioctl(socket.get(), SIOCGIFINDEX, &device) < 0) return fail_errno("find {}", kDevice);
+  if (::ioctl(socket.get(), SIOCGIFINDEX, &device) < 0) return fail_errno("find {}", kNetworkDevice);
   in6_ifreq change = {};
   change.ifr6_addr = address6(options.address6);
   change.ifr6_prefixlen = options.prefix6;
   change.ifr6_ifindex = device.ifr_ifindex;
-  if (::ioctl(socket.get(), SIOCSIFADDR, &change) < 0) return fail_errno("give {} the address {}", kDevice, options.address6);
+  if (::ioctl(socket.get(), SIOCSIFADDR, &change) < 0)
+    return fail_errno("give {} the address {}", kNetworkDevice, options.address6);
   in6_rtmsg route = {};
   route.rtmsg_gateway = address6(options.gateway6);
   route.rtmsg_metric = 1;

@@ -22,7 +22,7 @@
 namespace boxlite::agent {
 namespace {
 
-constexpr std::size_t kMaxFile = 64U << 10U;
+constexpr std::size_t kMaxProcFile = 64U << 10U;
 constexpr std::size_t kMaxCommand = 4096;
 constexpr std::size_t kMaxTotal = 512U << 10U;
 constexpr std::uint64_t kSecond = 1'000'000'000;
@@ -82,8 +82,8 @@ std::string read_command(std::string_view pid) {
 
 // nullopt: it is gone, or not the container's.
 std::optional<Process> read_process(std::string_view pid) {
-  const auto status = read_file(fmt::format("/proc/{}/status", pid), kMaxFile);
-  const auto stat = read_file(fmt::format("/proc/{}/stat", pid), kMaxFile);
+  const auto status = read_file(fmt::format("/proc/{}/status", pid), kMaxProcFile);
+  const auto stat = read_file(fmt::format("/proc/{}/stat", pid), kMaxProcFile);
   if (!status || !stat) return std::nullopt;
   const auto numbers = words_of(status_value(*status, "NSpid"));  // one for each namespace, the VM's first
   if (numbers.size() < 2) return std::nullopt;

@@ -19,7 +19,7 @@
 namespace boxlite::agent {
 namespace {
 
-constexpr const char* kDevice = "/dev/vda";
+constexpr const char* kRootDevice = "/dev/vda";
 constexpr unsigned long kResizeFs = _IOW('f', 16, std::uint64_t);  // EXT4_IOC_RESIZE_FS, in no exported header
 
 template <typename T>
@@ -40,21 +40,21 @@ Result<Size> file_system_size(int device) {
   constexpr std::uint32_t k64Bit = 0x80;
   std::array<std::byte, 1024> block;
   if (::pread(device, block.data(), block.size(), kSuperblock) != static_cast<ssize_t>(block.size())) {
-    return fail_errno("read the superblock of {}", kDevice);
+    return fail_errno("read the superblock of {}", kRootDevice);
   }
   std::uint64_t blocks = little_endian<std::uint32_t>(&block[0x4]);
   if ((little_endian<std::uint32_t>(&block[0x60]) & k64Bit) != 0) {
     blocks |= std::uint64_t{little_endian<std::uint32_t>(&block[0x150])} << 32U;
   }
   const std::uint32_t log_size = little_endian<std::uint32_t>(&block[0x18]);
-  if (log_size > 6) return fail(ErrorCode::kCorrupt, "{}: impossible block size in the superblock", kDevice);
+  if (log_size > 6) return fail(ErrorCode::kCorrupt, "{}: impossible block size in the superblock", kRootDevice);
   return Size{blocks, std::uint64_t{1024} << log_size};
 }
 
 Result<void> grow(std::uint64_t disk_bytes) {
-  TRY_ASSIGN(const UniqueFd device, sys::open(kDevice, O_RDONLY));
+  TRY_ASSIGN(const UniqueFd device, sys::open(kRootDevice, O_RDONLY));
   std::uint64_t device_bytes = 0;
-  if (::ioctl(device.get(), BLKGETSIZE64, &device_bytes) < 0) return fail_errno("size of {}", kDevice);
+  if (::ioctl(device.get(), BLKGETSIZE64, &device_bytes) < 0) return fail_errno("size of {}", kRootDevice);
   TRY_ASSIGN(const Size size, file_system_size(device.get()));
   const std::uint64_t wanted = std::min(device_bytes, disk_bytes) / size.block_bytes;
   if (wanted <= size.blocks) return {};
@@ -70,7 +70,8 @@ Result<void> grow(std::uint64_t disk_bytes) {
 Result<void> mount_root_disk(std::uint64_t disk_bytes) {
   // discard: the space of what is removed goes back to the host. noinit_itable: else the kernel zeroes inode tables in the
   // background and a sparse overlay fills with them.
-  if (::mount(kDevice, kRootMount, "ext4", MS_RELATIME, "discard,noinit_itable") < 0) return fail_errno("mount {}", kDevice);
+  if (::mount(kRootDevice, kRootMount, "ext4", MS_RELATIME, "discard,noinit_itable") < 0)
+    return fail_errno("mount {}", kRootDevice);
   return grow(disk_bytes);
 }
 
@@ -84,7 +85,7 @@ Result<void> seal_root_disk() {
     if (error != EBUSY || Clock::now() >= deadline) {
       ::sync();
       errno = error;
-      return fail_errno("remount {} read-only", kDevice);
+      return fail_errno("remount {} read-only", kRootDevice);
     }
     const timespec pause = {0, 1'000'000};
     ::nanosleep(&pause, nullptr);

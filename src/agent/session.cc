@@ -12,7 +12,7 @@
 namespace boxlite::agent {
 namespace {
 
-constexpr std::size_t kReadSize = std::size_t{64} * 1024;
+constexpr std::size_t kStreamReadSize = std::size_t{64} * 1024;
 // After the exit a terminal is read until it is empty, a pipe's contents are counted: this bounds what a child left behind can
 // add.
 constexpr std::size_t kMaxDrain = std::size_t{1024} * 1024;
@@ -98,12 +98,12 @@ std::size_t Session::room(std::size_t stream) const {
 void Session::read_output(std::size_t stream) {
   if (exit_) return drain_output();
   const int fd = io_.output[stream].get();
-  const std::size_t limit = std::min(room(stream), kReadSize);
+  const std::size_t limit = std::min(room(stream), kStreamReadSize);
   if (limit == 0) {
     (void)loop_.set_interest(fd, 0);  // until advanced()
     return;
   }
-  static std::array<char, kReadSize> buffer;
+  static std::array<char, kStreamReadSize> buffer;
   const ssize_t count = ::read(fd, buffer.data(), limit);
   if (count > 0) {
     rings_[stream].append(std::span(buffer.data(), static_cast<std::size_t>(count)));
@@ -116,7 +116,7 @@ void Session::read_output(std::size_t stream) {
 }
 
 void Session::drain_output() {
-  static std::array<char, kReadSize> buffer;
+  static std::array<char, kStreamReadSize> buffer;
   for (std::size_t stream = 0; stream < kStreams; ++stream) {
     while (io_.output[stream]) {
       const std::size_t space = room(stream);
@@ -124,7 +124,7 @@ void Session::drain_output() {
         (void)loop_.set_interest(io_.output[stream].get(), 0);
         break;
       }
-      const std::size_t limit = std::min({space, kReadSize, left_to_drain_[stream]});
+      const std::size_t limit = std::min({space, kStreamReadSize, left_to_drain_[stream]});
       const ssize_t count = limit == 0 ? 0 : ::read(io_.output[stream].get(), buffer.data(), limit);
       if (count < 0 && errno == EINTR) continue;
       if (count <= 0) {

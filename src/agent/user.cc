@@ -10,7 +10,7 @@
 namespace boxlite::agent {
 namespace {
 
-constexpr std::size_t kMaxFile = std::size_t{4} * 1024 * 1024;
+constexpr std::size_t kMaxAccountsFile = std::size_t{4} * 1024 * 1024;
 constexpr std::size_t kMaxUserName = 64;
 constexpr std::uint32_t kMaxId = std::numeric_limits<std::int32_t>::max();
 
@@ -115,12 +115,12 @@ Result<User> resolve_user(int root, std::string_view spec) {
   const std::size_t colon = spec.find(':');
   const std::string_view wanted_user = spec.substr(0, colon);
   const std::string_view wanted_group = colon == std::string_view::npos ? std::string_view{} : spec.substr(colon + 1);
-  TRY_ASSIGN(const std::optional<std::string> passwd, read_in_root(root, "/etc/passwd", kMaxFile));
+  TRY_ASSIGN(const std::optional<std::string> passwd, read_in_root(root, "/etc/passwd", kMaxAccountsFile));
   User user;
   TRY_ASSIGN(const std::string_view name, find_user(passwd ? *passwd : std::string_view{}, wanted_user, user));
   std::vector<gid_t> others;
   if (!wanted_group.empty() || !name.empty()) {
-    TRY_ASSIGN(const std::optional<std::string> group, read_in_root(root, "/etc/group", kMaxFile));
+    TRY_ASSIGN(const std::optional<std::string> group, read_in_root(root, "/etc/group", kMaxAccountsFile));
     const std::string_view text = group ? *group : std::string_view{};
     if (!wanted_group.empty()) {
       TRY(find_group(text, wanted_group, user));
@@ -141,7 +141,7 @@ Result<User> resolve_user(int root, std::string_view spec) {
 }
 
 UserNames::UserNames(int root) {
-  const auto passwd = read_in_root(root, "/etc/passwd", kMaxFile);
+  const auto passwd = read_in_root(root, "/etc/passwd", kMaxAccountsFile);
   if (!passwd || !*passwd) return;
   for_each_line(**passwd, [this](std::string_view line) {
     const auto fields = split_fields<7>(line);

@@ -12,7 +12,7 @@
 namespace boxlite::agent {
 namespace {
 
-constexpr std::size_t kReadSize = std::size_t{32} * 1024;
+constexpr std::size_t kPipeReadSize = std::size_t{32} * 1024;
 
 }  // namespace
 
@@ -52,7 +52,7 @@ void VolumePipe::update() {
 void VolumePipe::on_event(std::uint32_t events) {
   if ((events & EPOLLOUT) != 0) write();
   if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0) return;
-  std::array<std::byte, kReadSize> buffer;
+  std::array<std::byte, kPipeReadSize> buffer;
   const std::size_t room = std::min(buffer.size(), handler_.room());
   if (room == 0) return update();
   const ssize_t count = ::recv(socket_.get(), buffer.data(), room, MSG_DONTWAIT);

@@ -40,24 +40,24 @@ std::optional<Time> local_time(const std::string& text) {
   const std::string_view missing = text.size() == 10 ? "T00:00:00" : text.size() == 16 ? ":00" : "";
   const auto as_utc = parse_time(fmt::format("{}{}Z", text, missing));
   if (!as_utc) return std::nullopt;
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(*as_utc);
-  const std::time_t count = seconds.time_since_epoch().count();
+  const auto whole = std::chrono::floor<std::chrono::seconds>(*as_utc);
+  const std::time_t count = whole.time_since_epoch().count();
   std::tm fields = {};
   if (::gmtime_r(&count, &fields) == nullptr) return std::nullopt;
   fields.tm_isdst = -1;
-  return Time(std::chrono::seconds(std::mktime(&fields))) + (*as_utc - seconds);
+  return Time(std::chrono::seconds(std::mktime(&fields))) + (*as_utc - whole);
 }
 
 /// "1763963193", "1763963193.25"
 std::optional<Time> unix_time(std::string_view text) {
   const std::size_t point = text.find('.');
-  const auto seconds = whole_number(text.substr(0, point));
+  const auto whole = whole_number(text.substr(0, point));
   std::string fraction(point == std::string_view::npos ? "0" : text.substr(point + 1));
-  if (!seconds || *seconds > kMaxUnixSeconds || fraction.empty() || fraction.size() > 9) return std::nullopt;
+  if (!whole || *whole > kMaxUnixSeconds || fraction.empty() || fraction.size() > 9) return std::nullopt;
   fraction.resize(9, '0');
   const auto nanoseconds = whole_number(fraction);
   if (!nanoseconds) return std::nullopt;
-  return Time(std::chrono::seconds(*seconds) + std::chrono::nanoseconds(*nanoseconds));
+  return Time(std::chrono::seconds(*whole) + std::chrono::nanoseconds(*nanoseconds));
 }
 
 /// "90s", "10m", "1h30m"

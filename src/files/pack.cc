@@ -26,9 +26,9 @@
 namespace boxlite::files {
 namespace {
 
-constexpr std::size_t kBuffer = 64 * 1024;
-constexpr std::size_t kSendAtOnce = 16 * kBuffer;
-constexpr int kMaxDepth = 512;  // one descriptor each
+constexpr std::size_t kCopyBuffer = 64 * 1024;
+constexpr std::size_t kSendAtOnce = 16 * kCopyBuffer;
+constexpr int kMaxPackDepth = 512;  // one descriptor each
 constexpr std::size_t kMaxXattrBytes = 64 * 1024;
 constexpr std::size_t kMaxMadeUp = std::size_t{64} * 1024 * 1024;
 
@@ -60,18 +60,18 @@ std::vector<std::pair<std::string, std::string>> xattrs_of(int file) {
   return found;
 }
 
-// What comes behind the first kBuffer bytes of a file that was told to have fewer. Of one that is growing, nothing: it has been
-// read as far as it went. One that the kernel makes up is whole only at its end.
+// What comes behind the first kCopyBuffer bytes of a file that was told to have fewer. Of one that is growing, nothing: it has
+// been read as far as it went. One that the kernel makes up is whole only at its end.
 Result<std::string> rest_of(int file, std::uint64_t told, const std::string& path) {
   TRY_ASSIGN(const struct stat now, sys::fstat(file));
   std::string rest;
   if (static_cast<std::uint64_t>(now.st_size) > told) return rest;
   for (;;) {
     const std::size_t used = rest.size();
-    rest.resize(used + kBuffer);
+    rest.resize(used + kCopyBuffer);
     TRY_ASSIGN(const std::size_t count, sys::read_full(file, std::as_writable_bytes(std::span(rest).subspan(used))));
     rest.resize(used + count);
-    if (count < kBuffer) return rest;
+    if (count < kCopyBuffer) return rest;
     if (rest.size() > kMaxMadeUp) {
       return fail(ErrorCode::kUnsupported, "{} has no size and goes on for more than {} MiB; read it with `boxlite exec`", path,
                   kMaxMadeUp >> 20U);
@@ -110,7 +110,7 @@ class Packer {
 
   const Sink& sink_;
   int sink_fd_;
-  std::vector<char> buffer_ = std::vector<char>(kBuffer);
+  std::vector<char> buffer_ = std::vector<char>(kCopyBuffer);
   std::size_t used_ = 0;
   std::map<std::pair<dev_t, ino_t>, std::string> linked_;  // files with several names: the first name seen
   std::string changed_;                                    // a file that got shorter while it was read
@@ -124,7 +124,7 @@ Result<void> Packer::flush() {
 
 // Where the next bytes belong, at least one and at most `wanted`; who has put them there adds to used_.
 Result<std::span<char>> Packer::room(std::uint64_t wanted) {
-  if (used_ == kBuffer) TRY(flush());
+  if (used_ == kCopyBuffer) TRY(flush());
   const std::span<char> rest = std::span(buffer_).subspan(used_);
   return rest.first(static_cast<std::size_t>(std::min<std::uint64_t>(wanted, rest.size())));
 }
@@ -194,12 +194,12 @@ Result<void> Packer::add_file(UniqueFd file, const std::string& path) {
   if (add_link(st, path, entry)) return write(encode_tar_header(entry));
   entry.xattrs = xattrs_of(file.get());
   entry.size = static_cast<std::uint64_t>(st.st_size);
-  if (entry.size >= kBuffer) {
+  if (entry.size >= kCopyBuffer) {
     TRY(write(encode_tar_header(entry)));
     TRY(write_content(file.get(), entry.size, path));
   } else {
     // A small one is read before its size is told: what the kernel makes up has a size of 0 or 4096.
-    std::array<char, kBuffer> content;
+    std::array<char, kCopyBuffer> content;
     TRY_ASSIGN(const std::size_t count, sys::read_full(file.get(), std::as_writable_bytes(std::span(content))));
     std::string rest;
     if (count == content.size()) {
@@ -219,7 +219,7 @@ Result<void> Packer::add_directory(UniqueFd directory, const std::string& path, 
   entry.xattrs = xattrs_of(directory.get());
   TRY(write(encode_tar_header(entry)));
   if (depth > 0 && is_pseudo_file_system(directory.get())) return {};
-  if (depth == kMaxDepth) return fail(ErrorCode::kResourceExhausted, "{} directories in one another are too many", depth);
+  if (depth == kMaxPackDepth) return fail(ErrorCode::kResourceExhausted, "{} directories in one another are too many", depth);
   const int fd = directory.get();
   const std::unique_ptr<DIR, int (*)(DIR*)> listing(::fdopendir(fd), ::closedir);
   if (!listing) return fail_errno("read directory {}", path);

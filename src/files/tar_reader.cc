@@ -16,7 +16,7 @@
 namespace boxlite::files {
 namespace {
 
-constexpr std::size_t kBuffer = 64 * 1024;
+constexpr std::size_t kReadBuffer = 64 * 1024;
 constexpr std::uint64_t kMoveAtOnce = 1024 * 1024;
 constexpr std::uint64_t kMaxExtension = 1024 * 1024;  // a pax header or a long name
 constexpr int kMaxExtensions = 16;                    // before one entry
@@ -221,7 +221,7 @@ std::string without_nul(std::string text) {
 
 }  // namespace
 
-TarReader::TarReader(Source source, int pipe) : source_(std::move(source)), pipe_(pipe), buffer_(kBuffer) {}
+TarReader::TarReader(Source source, int pipe) : source_(std::move(source)), pipe_(pipe), buffer_(kReadBuffer) {}
 
 Result<void> TarReader::fill() {
   begin_ = end_ = 0;

@@ -7,7 +7,7 @@
 namespace boxlite::files {
 namespace {
 
-Source source_of(std::string data, std::size_t step = 1000) {
+Source source_in_steps(std::string data, std::size_t step = 1000) {
   return [data = std::move(data), at = std::size_t{0}, step](std::span<std::byte> buffer) mutable -> Result<std::size_t> {
     const std::size_t count = std::min({buffer.size(), data.size() - at, step});
     std::memcpy(buffer.data(), data.data() + at, count);
@@ -33,7 +33,7 @@ std::string content_of(TarReader& reader) {
 }
 
 std::string error_of(const std::string& stream) {
-  TarReader reader(source_of(stream));
+  TarReader reader(source_in_steps(stream));
   TarEntry entry;
   for (int i = 0; i < 10; ++i) {
     const auto more = reader.next(entry);
@@ -54,8 +54,8 @@ TEST(TarReader, ReadsBackWhatWasEncoded) {
   TarEntry link{.path = "link", .type = EntryType::kSymlink, .link = std::string(200, 'l'), .mode = 0777};
   TarEntry device{.path = "null", .type = EntryType::kCharDevice, .mode = 0666, .device_major = 1, .device_minor = 3};
   TarEntry directory{.path = "d", .type = EntryType::kDirectory, .mode = 01777};
-  TarReader reader(source_of(with_content(entry, std::string(1025, 'c')) + encode_tar_header(link) + encode_tar_header(device) +
-                             encode_tar_header(directory) + end_mark()));
+  TarReader reader(source_in_steps(with_content(entry, std::string(1025, 'c')) + encode_tar_header(link) +
+                                   encode_tar_header(device) + encode_tar_header(directory) + end_mark()));
   TarEntry read;
   ASSERT_TRUE(reader.next(read).value());
   EXPECT_EQ(read.path, entry.path);
@@ -77,7 +77,7 @@ TEST(TarReader, ReadsBackWhatWasEncoded) {
 
 TEST(TarReader, SizesBeyondOctalSurvive) {
   TarEntry entry{.path = "big", .size = std::uint64_t{1} << 40U};
-  TarReader reader(source_of(encode_tar_header(entry)));
+  TarReader reader(source_in_steps(encode_tar_header(entry)));
   TarEntry read;
   ASSERT_TRUE(reader.next(read).value());
   EXPECT_EQ(read.size, std::uint64_t{1} << 40U);

@@ -17,7 +17,7 @@
 namespace boxlite::files {
 namespace {
 
-constexpr std::size_t kMaxDepth = 512;  // one descriptor each
+constexpr std::size_t kMaxUnpackDepth = 512;  // one descriptor each
 constexpr std::size_t kMaxName = 255;
 
 using Parts = std::vector<std::string>;
@@ -37,7 +37,8 @@ Result<Parts> split(std::string_view path) {
     if (part.size() > kMaxName) return fail(ErrorCode::kCorrupt, "the tar archive has a name of {} bytes", part.size());
     parts.emplace_back(part);
   }
-  if (parts.size() > kMaxDepth) return fail(ErrorCode::kCorrupt, "the tar archive has a path of {} directories", parts.size());
+  if (parts.size() > kMaxUnpackDepth)
+    return fail(ErrorCode::kCorrupt, "the tar archive has a path of {} directories", parts.size());
   return parts;
 }
 

@@ -41,7 +41,7 @@ std::string link(const std::string& path, const std::string& target, EntryType t
 std::string directory(const std::string& path, std::uint32_t mode = 0755) {
   return encode_tar_header({.path = path, .type = EntryType::kDirectory, .mode = mode});
 }
-std::string end_mark() { return std::string(kTarEnd, '\0'); }
+std::string end_of_tar() { return std::string(kTarEnd, '\0'); }
 
 class Unpack : public ::testing::Test {
  protected:
@@ -57,7 +57,7 @@ class Unpack : public ::testing::Test {
     return unpack_to(reader, destination, root, {});
   }
   Result<void> members(const std::string& stream) const {
-    TarReader reader(source_of(stream + end_mark()));
+    TarReader reader(source_of(stream + end_of_tar()));
     return unpack_into(reader, into_, {});
   }
   void expect_outside_untouched() const {
@@ -71,7 +71,7 @@ class Unpack : public ::testing::Test {
 };
 
 TEST_F(Unpack, AFileLandsByDockersRules) {
-  const std::string stream = file("f", "new") + end_mark();
+  const std::string stream = file("f", "new") + end_of_tar();
   ASSERT_TRUE(to(stream, into_, "f"));
   EXPECT_EQ(read(into_ + "/f"), "new");
   ASSERT_TRUE(to(stream, into_ + "/", "f"));
@@ -87,12 +87,12 @@ TEST_F(Unpack, AFileLandsByDockersRules) {
 }
 
 TEST_F(Unpack, ADirectoryLandsByDockersRules) {
-  const std::string stream = directory("d") + file("d/f", "x") + end_mark();
+  const std::string stream = directory("d") + file("d/f", "x") + end_of_tar();
   ASSERT_TRUE(to(stream, into_ + "/new", "d"));
   EXPECT_EQ(read(into_ + "/new/f"), "x");
   ASSERT_TRUE(to(stream, into_, "d"));
   EXPECT_EQ(read(into_ + "/d/f"), "x");
-  const std::string contents = directory(".") + file("./f", "y") + end_mark();
+  const std::string contents = directory(".") + file("./f", "y") + end_of_tar();
   ASSERT_TRUE(to(contents, into_, "."));
   EXPECT_EQ(read(into_ + "/f"), "y");
   ASSERT_TRUE(to(contents, into_ + "/newer/", "."));
@@ -102,8 +102,8 @@ TEST_F(Unpack, ADirectoryLandsByDockersRules) {
 }
 
 TEST_F(Unpack, TheFirstEntryMustBeWhatWasAskedFor) {
-  EXPECT_FALSE(to(file("authorized_keys", "x") + end_mark(), into_, "f"));
-  EXPECT_FALSE(to(directory("d") + file("e", "x") + end_mark(), into_, "d"));
+  EXPECT_FALSE(to(file("authorized_keys", "x") + end_of_tar(), into_, "f"));
+  EXPECT_FALSE(to(directory("d") + file("e", "x") + end_of_tar(), into_, "d"));
   EXPECT_TRUE(fs::exists(into_ + "/d"));
   EXPECT_FALSE(fs::exists(into_ + "/e"));
 }
@@ -130,7 +130,7 @@ TEST_F(Unpack, NoHardLinkLeadsOutside) {
   EXPECT_FALSE(members(link("h", "../outside/secret", EntryType::kHardLink)));
   EXPECT_FALSE(members(link("h", outside_ + "/secret", EntryType::kHardLink)));
   EXPECT_FALSE(members(link("l", outside_) + link("h", "l/secret", EntryType::kHardLink)));
-  EXPECT_FALSE(to(directory("d") + link("d/h", "other", EntryType::kHardLink) + end_mark(), into_, "d"));
+  EXPECT_FALSE(to(directory("d") + link("d/h", "other", EntryType::kHardLink) + end_of_tar(), into_, "d"));
   EXPECT_FALSE(fs::exists(into_ + "/h"));
   expect_outside_untouched();
 }
@@ -147,9 +147,9 @@ TEST_F(Unpack, HardLinksOfTheStreamAreOneFileAlsoTheSecondTime) {
 
 TEST_F(Unpack, ADestinationThatIsALinkToAFileIsRefused) {
   fs::create_symlink(outside_ + "/secret", into_ + "/l");
-  EXPECT_FALSE(to(file("f", "x") + end_mark(), into_ + "/l", "f"));
+  EXPECT_FALSE(to(file("f", "x") + end_of_tar(), into_ + "/l", "f"));
   fs::create_symlink(outside_ + "/none", into_ + "/dangling");
-  EXPECT_FALSE(to(file("f", "x") + end_mark(), into_ + "/dangling", "f"));
+  EXPECT_FALSE(to(file("f", "x") + end_of_tar(), into_ + "/dangling", "f"));
   expect_outside_untouched();
 }
 
@@ -162,7 +162,7 @@ TEST_F(Unpack, SetUidBitsAndOwnersAreOnlyKeptWhenAsked) {
   ASSERT_EQ(::stat((into_ + "/d").c_str(), &st), 0);
   EXPECT_EQ(st.st_mode & 07777U, 0777U);
   if (::geteuid() != 0) return;
-  TarReader reader(source_of(file("g", "x", 06755) + end_mark()));
+  TarReader reader(source_of(file("g", "x", 06755) + end_of_tar()));
   ASSERT_TRUE(unpack_into(reader, into_, {.archive = true}));
   ASSERT_EQ(::stat((into_ + "/g").c_str(), &st), 0);
   EXPECT_EQ(st.st_mode & 07777U, 06755U);
@@ -212,7 +212,7 @@ TEST_F(UnpackPipe, FilesOfAllSizesArriveWhole) {
     stream += file(std::to_string(size), content);
     files[std::to_string(size)] = content;
   }
-  ASSERT_TRUE(members_of_pipe(stream + end_mark()));
+  ASSERT_TRUE(members_of_pipe(stream + end_of_tar()));
   for (const auto& [name, content] : files) EXPECT_EQ(read(into_ + "/" + name), content) << name;
 }
 
@@ -233,7 +233,7 @@ TEST_F(UnpackPipe, AFileThatCannotBeWrittenIsToldOf) {
   ::signal(SIGXFSZ, SIG_IGN);
   const rlimit small = {200'000, before.rlim_max};
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
-  const auto done = members_of_pipe(file("f", std::string(900'000, 'x')) + end_mark());
+  const auto done = members_of_pipe(file("f", std::string(900'000, 'x')) + end_of_tar());
   ::setrlimit(RLIMIT_FSIZE, &before);
   ASSERT_FALSE(done);
   EXPECT_NE(done.error().message().find("write: File too large"), std::string::npos) << done.error().message();
@@ -249,7 +249,7 @@ TEST_F(Unpack, DirectoriesAndOtherThingsDoNotReplaceEachOther) {
 
 TEST_F(Unpack, AnExistingDirectoryKeepsItsMode) {
   ::chmod(into_.c_str(), 0700);
-  ASSERT_TRUE(to(directory(".", 0777) + file("./f", "x") + end_mark(), into_, "."));
+  ASSERT_TRUE(to(directory(".", 0777) + file("./f", "x") + end_of_tar(), into_, "."));
   struct stat st = {};
   ASSERT_EQ(::stat(into_.c_str(), &st), 0);
   EXPECT_EQ(st.st_mode & 07777U, 0700U);

@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/sys.h"
 #include "disk/qcow2.h"
+#include "image/archive_ptr.h"
 #include "image/box_archive.h"
 #include "image/tar_writer.h"
 #include "image/zstd_stream.h"
@@ -24,7 +25,7 @@ namespace boxlite::image {
 namespace {
 
 // libarchive reads a member's whole map of holes into memory, with its header.
-constexpr std::uint64_t kMaxHeader = std::uint64_t{8} << 20U;
+constexpr std::uint64_t kMaxBoxHeader = std::uint64_t{8} << 20U;
 // Behind the last member a tar has blocks of zeros, to fill a record.
 constexpr std::uint64_t kMaxPadding = std::uint64_t{1} << 20U;
 constexpr std::uint64_t kBlock = 4096;
@@ -34,10 +35,6 @@ constexpr std::uint64_t kMaxDeviceState = std::uint64_t{16} << 20U;
 // An archive may not take the disk's last bytes from boxes that run.
 constexpr std::uint64_t kSpared = std::uint64_t{256} << 20U;
 constexpr mode_t kFrozen = 0444;
-
-struct FreeReader {
-  void operator()(archive* a) const { archive_read_free(a); }
-};
 
 std::string layer_member(std::size_t index) { return fmt::format("layer-{}.qcow2", index); }
 
@@ -91,7 +88,7 @@ class Unpacking {
     TRY(open(fd));
     for (;;) {
       archive_entry* entry = nullptr;
-      header_left_ = kMaxHeader;
+      header_left_ = kMaxBoxHeader;
       const int status = archive_read_next_header(reader_.get(), &entry);
       header_left_.reset();
       if (status == ARCHIVE_EOF) break;
@@ -234,7 +231,7 @@ class Unpacking {
   const std::string& directory_;
   JobMonitor& monitor_;
   std::optional<ZstdStream> stream_;
-  std::unique_ptr<archive, FreeReader> reader_;
+  ArchivePtr reader_;
   std::optional<Error> error_;  // of reading, behind libarchive's back
   std::optional<std::uint64_t> header_left_;
   Order order_;

@@ -9,7 +9,7 @@ namespace boxlite::image {
 namespace {
 
 constexpr std::size_t kMaxConfigFile = 1024 * 1024;
-constexpr std::string_view kDockerHub = "docker.io";
+constexpr std::string_view kHubRegistry = "docker.io";
 // What helpers and old files call docker.io.
 constexpr std::string_view kDockerHubUrl = "https://index.docker.io/v1/";
 
@@ -21,7 +21,7 @@ std::string_view plain_key(std::string_view key) {
     key = key.substr(0, key.find('/'));
   }
   const std::string_view host = key.substr(0, key.find('/'));
-  return host == "index.docker.io" || host == "registry-1.docker.io" ? kDockerHub : key;
+  return host == "index.docker.io" || host == "registry-1.docker.io" ? kHubRegistry : key;
 }
 
 // How many characters of "registry/repository" the key matches; 0: it is another's.
@@ -57,7 +57,7 @@ Result<Json> object_member(const Json& json, std::string_view key, std::string_v
 }
 
 Result<std::optional<Credentials>> ask(const std::string& helper, const CredentialQuery& query, std::string_view path) {
-  const std::string server = query.registry == kDockerHub ? std::string(kDockerHubUrl) : query.registry;
+  const std::string server = query.registry == kHubRegistry ? std::string(kDockerHubUrl) : query.registry;
   auto credentials = ask_credential_helper(helper, server, query.environment);
   if (!credentials) return std::unexpected(std::move(credentials).error().context(path));
   return credentials;

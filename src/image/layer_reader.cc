@@ -12,27 +12,23 @@
 
 #include "base/sys.h"
 #include "base/unique_fd.h"
+#include "image/archive_ptr.h"
 #include "image/sha256.h"
 #include "image/zstd_stream.h"
 
 namespace boxlite::image {
 namespace {
 
-constexpr std::size_t kReadBlock = 64 * 1024;
+constexpr std::size_t kLayerReadBlock = 64 * 1024;
 constexpr std::uint64_t kMaxFileSize = (std::uint64_t{1} << 44) - 4096;  // ext4 with 4 KiB blocks
 constexpr std::size_t kMaxPath = 4096;
 constexpr std::size_t kMaxXattrs = 128;
 constexpr std::size_t kMaxXattrName = 255;  // as the kernel: XATTR_NAME_MAX; ext4 has one byte for it
 // Of one entry, long names, attributes and maps of sparse files included; libarchive keeps all of it in memory.
-constexpr std::uint64_t kMaxHeader = 1024 * 1024;
+constexpr std::uint64_t kMaxTarHeader = 1024 * 1024;
 // Real layers reach 20; a file of zeros of this size is let through, more is a bomb.
 constexpr std::uint64_t kUnpackedWhateverTheRatio = std::uint64_t{1} << 30;
 constexpr std::uint64_t kMaxRatio = 50;
-
-struct FreeArchive {
-  void operator()(archive* a) const { archive_read_free(a); }
-};
-using ArchivePtr = std::unique_ptr<archive, FreeArchive>;
 
 std::string text(const char* value) { return value == nullptr ? std::string() : std::string(value); }
 
@@ -104,7 +100,7 @@ struct LayerReader::Impl {
     if (gzip && archive_read_append_filter(a, ARCHIVE_FILTER_GZIP) != ARCHIVE_OK) return broken(a);
     archive_read_support_format_raw(a);
     archive_read_support_format_empty(a);
-    if (archive_read_open_fd(a, fd.get(), kReadBlock) != ARCHIVE_OK) return broken(a);
+    if (archive_read_open_fd(a, fd.get(), kLayerReadBlock) != ARCHIVE_OK) return broken(a);
     archive_entry* raw = nullptr;
     const int status = archive_read_next_header(a, &raw);
     if (status != ARCHIVE_OK && status != ARCHIVE_EOF) return broken(a);
@@ -142,7 +138,7 @@ struct LayerReader::Impl {
       return fail(ErrorCode::kResourceExhausted, "{} unpacks to more than {} times its size", what, kMaxRatio);
     }
     if (header_room && bytes.size() > *header_room) {
-      return fail(ErrorCode::kCorrupt, "{} is damaged: one entry's headers are larger than {} KiB", what, kMaxHeader / 1024);
+      return fail(ErrorCode::kCorrupt, "{} is damaged: one entry's headers are larger than {} KiB", what, kMaxTarHeader / 1024);
     }
     if (header_room) *header_room -= bytes.size();
     hash.update(bytes);
@@ -197,7 +193,7 @@ Result<bool> LayerReader::next(LayerEntry& entry) {
   // The content of the entry before is skipped first: what is read after it counts as this one's headers.
   if (impl_->in_entry && archive_read_data_skip(inner) < ARCHIVE_WARN) return impl_->broken(inner);
   archive_entry* raw = nullptr;
-  impl_->header_room = kMaxHeader;
+  impl_->header_room = kMaxTarHeader;
   const int status = archive_read_next_header(inner, &raw);
   impl_->header_room.reset();
   impl_->in_entry = status == ARCHIVE_OK || status == ARCHIVE_WARN;

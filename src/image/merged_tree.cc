@@ -9,7 +9,7 @@ constexpr std::string_view kWhiteout = ".wh.";
 constexpr std::string_view kOpaque = ".wh..wh..opq";
 constexpr std::string_view kAufsMetadata = ".wh..wh.";
 constexpr std::string_view kLostAndFound = "lost+found";
-constexpr std::size_t kMaxName = 255;
+constexpr std::size_t kMaxFileName = 255;
 constexpr int kMaxSymlinks = 40;            // as the kernel: MAXSYMLINKS
 constexpr std::size_t kMapNodeBytes = 128;  // at most, of one entry of Node::Children
 
@@ -67,8 +67,8 @@ Result<MergedTree::Names> MergedTree::split(std::string_view path) const {
       if (!names.empty()) names.pop_back();
       continue;
     }
-    if (name.size() > kMaxName)
-      return fail(ErrorCode::kCorrupt, "{}: a file name is longer than {} bytes: {}…", what_, kMaxName, name.substr(0, 60));
+    if (name.size() > kMaxFileName)
+      return fail(ErrorCode::kCorrupt, "{}: a file name is longer than {} bytes: {}…", what_, kMaxFileName, name.substr(0, 60));
     names.push_back(std::move(name));
   }
   return names;
@@ -214,7 +214,7 @@ Result<Node*> MergedTree::make_directory(Node& parent, std::string_view name, co
 
 // Replaces what was there, with all below it.
 Result<Node*> MergedTree::put(Node& directory, std::string_view name, Inode* inode) {
-  if (name.size() > kMaxName || directory.depth >= limits_.depth) {
+  if (name.size() > kMaxFileName || directory.depth >= limits_.depth) {
     return fail(ErrorCode::kCorrupt, "{}: directories are nested deeper than {}, or a name is too long", what_, limits_.depth);
   }
   if (++entries_ > limits_.entries) {

@@ -16,7 +16,7 @@
 namespace boxlite::image {
 namespace {
 
-constexpr std::string_view kIndexType = "application/vnd.oci.image.index.v1+json";
+constexpr std::string_view kImageIndexType = "application/vnd.oci.image.index.v1+json";
 
 std::string blob_path(const Digest& digest) { return "blobs/sha256/" + digest.hex(); }
 
@@ -75,7 +75,7 @@ Result<std::string> OciLayout::read_small(const std::string& path) const {
 Result<Document> OciLayout::top() {
   const std::string what = reference_.directory + "/index.json";
   TRY_ASSIGN(const std::string bytes, read_small("index.json"));
-  TRY_ASSIGN(const auto parsed, parse_manifest(bytes, kIndexType, what));
+  TRY_ASSIGN(const auto parsed, parse_manifest(bytes, kImageIndexType, what));
   TRY_ASSIGN(const Descriptor descriptor, select(std::get<Index>(parsed)));
   return manifest(descriptor);
 }

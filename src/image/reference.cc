@@ -6,7 +6,7 @@
 namespace boxlite::image {
 namespace {
 
-constexpr std::size_t kMaxName = 255;  // distribution/reference: NameTotalLengthMax
+constexpr std::size_t kMaxRepositoryName = 255;  // distribution/reference: NameTotalLengthMax
 constexpr std::size_t kMaxTag = 128;
 constexpr std::string_view kDefaultRegistry = "docker.io";
 constexpr std::string_view kLayoutPrefix = "oci:";
@@ -178,8 +178,8 @@ Result<Reference> parse_reference(std::string_view text) {
   reference.repository = rest;
   if (reference.registry == kDefaultRegistry && rest.find('/') == std::string_view::npos)
     reference.repository = fmt::format("library/{}", rest);
-  if (reference.registry.size() + 1 + reference.repository.size() > kMaxName) {
-    return fail(ErrorCode::kInvalidArgument, "image \"{}\": the name is longer than {} bytes", text, kMaxName);
+  if (reference.registry.size() + 1 + reference.repository.size() > kMaxRepositoryName) {
+    return fail(ErrorCode::kInvalidArgument, "image \"{}\": the name is longer than {} bytes", text, kMaxRepositoryName);
   }
   if (reference.tag.empty() && !reference.digest) reference.tag = "latest";
   return reference;

@@ -9,19 +9,15 @@
 
 #include "base/file.h"
 #include "base/sys.h"
+#include "image/archive_ptr.h"
 #include "image/sha256.h"
 
 namespace boxlite::image {
 namespace {
 
-constexpr std::size_t kReadBlock = 256 * 1024;
+constexpr std::size_t kSpoolReadBlock = 256 * 1024;
 constexpr std::size_t kMaxEntries = 100'000;
-constexpr int kMaxLinks = 16;
-
-struct FreeArchive {
-  void operator()(archive* a) const { archive_read_free(a); }
-};
-using ArchivePtr = std::unique_ptr<archive, FreeArchive>;
+constexpr int kMaxLinksFollowed = 16;
 
 // "./a//b/../c" and "/a/c" are "a/c". What leaves the archive names nothing in it.
 std::string normal(std::string_view path) {
@@ -50,7 +46,7 @@ Result<SpooledFile> spool_entry(archive* a, const std::string& name, const std::
     size += data.size();
     return {};
   };
-  static const std::vector<std::byte> zeros(kReadBlock);
+  static const std::vector<std::byte> zeros(kSpoolReadBlock);
   for (;;) {
     const void* data = nullptr;
     std::size_t count = 0;
@@ -79,7 +75,7 @@ Result<ArchivePtr> open_archive(int fd, const std::string& name, bool raw) {
   } else {
     archive_read_support_format_tar(a.get());
   }
-  if (archive_read_open_fd(a.get(), fd, kReadBlock) != ARCHIVE_OK) return broken(a.get(), name);
+  if (archive_read_open_fd(a.get(), fd, kSpoolReadBlock) != ARCHIVE_OK) return broken(a.get(), name);
   return a;
 }
 
@@ -114,7 +110,7 @@ Result<SpooledArchive> SpooledArchive::read(int fd, const std::string& name, con
 
 Result<SpooledFile> SpooledArchive::find(const std::string& path) const {
   std::string at = normal(path);
-  for (int followed = 0; followed < kMaxLinks; ++followed) {
+  for (int followed = 0; followed < kMaxLinksFollowed; ++followed) {
     if (const auto file = files_.find(at); file != files_.end()) return file->second;
     const auto link = links_.find(at);
     if (link == links_.end()) break;

@@ -17,7 +17,7 @@
 namespace boxlite::image {
 namespace {
 
-constexpr std::size_t kBlock = 256 * 1024;
+constexpr std::size_t kCopyBlock = 256 * 1024;
 constexpr int kMaxWorkers = 4;
 // A smaller hole is written: each piece of data costs an entry of the archive's map.
 constexpr std::uint64_t kLeastHole = 256 * 1024;
@@ -95,7 +95,7 @@ Result<void> TarWriter::file(const std::string& path, const std::string& source)
   TRY_ASSIGN(const UniqueFd fd, sys::open(source, O_RDONLY | O_NOFOLLOW));
   TRY_ASSIGN(const struct stat st, sys::fstat(fd.get()));
   TRY(file_header(path, static_cast<std::uint64_t>(st.st_size)));
-  std::vector<std::byte> buffer(kBlock);
+  std::vector<std::byte> buffer(kCopyBlock);
   for (;;) {
     TRY(monitor_.check());
     TRY_ASSIGN(const std::size_t count, sys::read(fd.get(), buffer));
@@ -127,15 +127,15 @@ Result<void> TarWriter::sparse_file(const std::string& path, int source) {
   }
   TRY(header(entry, path));
   // libarchive wants the bytes of holes too, and leaves them out.
-  std::vector<std::byte> buffer(kBlock);
-  const std::vector<std::byte> zeros(kBlock);
+  std::vector<std::byte> buffer(kCopyBlock);
+  const std::vector<std::byte> zeros(kCopyBlock);
   auto extent = extents.begin();
   for (std::uint64_t at = 0; at < size;) {
     TRY(monitor_.check());
     while (extent != extents.end() && extent->end <= at) ++extent;
     const bool in_data = extent != extents.end() && extent->begin <= at;
     const std::uint64_t until = in_data ? extent->end : extent == extents.end() ? size : extent->begin;
-    const std::size_t wanted = static_cast<std::size_t>(std::min<std::uint64_t>(kBlock, until - at));
+    const std::size_t wanted = static_cast<std::size_t>(std::min<std::uint64_t>(kCopyBlock, until - at));
     std::span<const std::byte> piece = std::span(zeros).first(wanted);
     if (in_data) {
       TRY_ASSIGN(const std::size_t count, read_at(source, std::span(buffer).first(wanted), at, path));

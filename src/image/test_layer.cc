@@ -9,7 +9,7 @@
 namespace boxlite::image {
 namespace {
 
-void require(bool ok) {
+void check(bool ok) {
   if (!ok) std::abort();
 }
 
@@ -42,12 +42,12 @@ la_ssize_t append(archive* /*a*/, void* user, const void* data, std::size_t size
 std::string make_layer(const std::vector<TestFile>& files, Compression compression) {
   std::string bytes;
   const std::unique_ptr<archive, int (*)(archive*)> out(archive_write_new(), archive_write_free);
-  require(archive_write_set_format_pax(out.get()) == ARCHIVE_OK);
-  if (compression == Compression::kGzip) require(archive_write_add_filter_gzip(out.get()) == ARCHIVE_OK);
-  if (compression == Compression::kZstd) require(archive_write_add_filter_zstd(out.get()) == ARCHIVE_OK);
+  check(archive_write_set_format_pax(out.get()) == ARCHIVE_OK);
+  if (compression == Compression::kGzip) check(archive_write_add_filter_gzip(out.get()) == ARCHIVE_OK);
+  if (compression == Compression::kZstd) check(archive_write_add_filter_zstd(out.get()) == ARCHIVE_OK);
   // Else only the plain archive is padded, and its digest is not that of the others' contents.
-  require(archive_write_set_bytes_in_last_block(out.get(), 1) == ARCHIVE_OK);
-  require(archive_write_open(out.get(), &bytes, nullptr, append, nullptr) == ARCHIVE_OK);
+  check(archive_write_set_bytes_in_last_block(out.get(), 1) == ARCHIVE_OK);
+  check(archive_write_open(out.get(), &bytes, nullptr, append, nullptr) == ARCHIVE_OK);
   for (const TestFile& file : files) {
     const LayerEntry& from = file.entry;
     const std::unique_ptr<archive_entry, void (*)(archive_entry*)> entry(archive_entry_new(), archive_entry_free);
@@ -64,11 +64,11 @@ std::string make_layer(const std::vector<TestFile>& files, Compression compressi
     if (from.type == FileType::kRegular) archive_entry_set_size(entry.get(), static_cast<la_int64_t>(file.content.size()));
     for (const auto& [name, value] : from.xattrs)
       archive_entry_xattr_add_entry(entry.get(), name.c_str(), value.data(), value.size());
-    require(archive_write_header(out.get(), entry.get()) >= ARCHIVE_WARN);
-    require(archive_write_data(out.get(), file.content.data(), file.content.size()) ==
-            static_cast<la_ssize_t>(file.content.size()));
+    check(archive_write_header(out.get(), entry.get()) >= ARCHIVE_WARN);
+    check(archive_write_data(out.get(), file.content.data(), file.content.size()) ==
+          static_cast<la_ssize_t>(file.content.size()));
   }
-  require(archive_write_close(out.get()) == ARCHIVE_OK);
+  check(archive_write_close(out.get()) == ARCHIVE_OK);
   return bytes;
 }
 

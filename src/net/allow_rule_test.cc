@@ -3,10 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "net/test_frames.h"
+
 namespace boxlite::net {
 namespace {
 
-IpAddress address(std::string_view text) { return IpAddress::parse(text).value(); }
+using test::address;
 
 AllowRule rule(std::string_view text) {
   const auto parsed = parse_allow_rule(text);

@@ -64,7 +64,7 @@ std::vector<std::uint8_t> Defragmenter::assemble(const Datagram& datagram) {
 }
 
 std::optional<std::vector<std::uint8_t>> Defragmenter::add(const Packet& fragment, Clock::time_point now) {
-  if (fragment.protocol != kUdp && fragment.protocol != kIcmp) return std::nullopt;
+  if (fragment.protocol != kProtocolUdp && fragment.protocol != kIcmp) return std::nullopt;
   const auto datagram = find(fragment, now);
   const Added added = add_to(*datagram, fragment);
   if (added == Added::kMore) return std::nullopt;

@@ -6,9 +6,10 @@ namespace boxlite::net {
 namespace {
 
 std::string describe(const Packet& packet) {
-  if (packet.protocol != kTcp && packet.protocol != kUdp) return fmt::format("ping to {}", packet.destination.text());
+  if (packet.protocol != kProtocolTcp && packet.protocol != kProtocolUdp)
+    return fmt::format("ping to {}", packet.destination.text());
   const std::string host = packet.destination.is_v6() ? "[" + packet.destination.text() + "]" : packet.destination.text();
-  return fmt::format("{} to {}:{}", packet.protocol == kTcp ? "tcp" : "udp", host, packet.destination_port);
+  return fmt::format("{} to {}:{}", packet.protocol == kProtocolTcp ? "tcp" : "udp", host, packet.destination_port);
 }
 
 }  // namespace

@@ -64,7 +64,7 @@ Frame blank(bool v6, std::uint8_t protocol, const IpAddress& source, const IpAdd
 
 Frame reset_of(const Packet& packet) {
   const bool v6 = packet.source.is_v6();
-  Frame frame = blank(v6, kTcp, packet.destination, packet.source, kTcpHeader);
+  Frame frame = blank(v6, kProtocolTcp, packet.destination, packet.source, kTcpHeader);
   const auto asked = packet.transport();
   const auto tcp = std::span(frame).last(kTcpHeader);
   put16(tcp, 0, packet.destination_port);
@@ -75,7 +75,7 @@ Frame reset_of(const Packet& packet) {
   put32(tcp, 8, get32(asked, 4) + static_cast<std::uint32_t>(data) + flags_length);
   tcp[12] = 5 << 4;
   tcp[13] = kTcpRst | kTcpAck;
-  put16(tcp, 16, transport_checksum(packet.destination, packet.source, kTcp, tcp));
+  put16(tcp, 16, transport_checksum(packet.destination, packet.source, kProtocolTcp, tcp));
   return frame;
 }
 
@@ -101,7 +101,7 @@ std::uint16_t adjusted(std::uint16_t checksum, std::span<const std::uint8_t> bef
 
 }  // namespace
 
-Frame denial_of(const Packet& packet) { return packet.protocol == kTcp ? reset_of(packet) : prohibition_of(packet); }
+Frame denial_of(const Packet& packet) { return packet.protocol == kProtocolTcp ? reset_of(packet) : prohibition_of(packet); }
 
 void make_udp_frames(const UdpDatagram& datagram, std::uint32_t mtu,
                      const std::function<void(std::span<const std::uint8_t>)>& emit) {
@@ -111,7 +111,7 @@ void make_udp_frames(const UdpDatagram& datagram, std::uint32_t mtu,
   put16(udp, 2, datagram.destination_port);
   put16(udp, 4, udp.size());
   std::ranges::copy(datagram.data, udp.begin() + kUdpHeader);
-  const std::uint16_t sum = transport_checksum(datagram.source, kGuest4, kUdp, udp);
+  const std::uint16_t sum = transport_checksum(datagram.source, kGuest4, kProtocolUdp, udp);
   put16(udp, 6, sum == 0 ? 0xffff : sum);
 
   const bool whole = udp.size() + kIp4Header <= mtu;
@@ -124,7 +124,7 @@ void make_udp_frames(const UdpDatagram& datagram, std::uint32_t mtu,
     put_ethernet(frame, kTypeIp4);
     const auto fragment = static_cast<std::uint16_t>(whole ? 0x4000 : (more ? 0x2000U : 0U) | at / 8);
     put_ip4(std::span(frame).subspan(kEthernetHeader),
-            {.id = id, .fragment = fragment, .protocol = kUdp, .source = datagram.source});
+            {.id = id, .fragment = fragment, .protocol = kProtocolUdp, .source = datagram.source});
     std::ranges::copy(part, frame.begin() + kEthernetHeader + kIp4Header);
     emit(frame);
   }
@@ -140,9 +140,9 @@ void set_source(const Packet& packet, const IpAddress& address) {
   if (packet.fragment) return;
 
   const auto transport = packet.transport();
-  const std::size_t sum_at = packet.protocol == kTcp ? 16 : 6;
+  const std::size_t sum_at = packet.protocol == kProtocolTcp ? 16 : 6;
   const std::uint16_t sum = get16(transport, sum_at);
-  if (packet.protocol == kUdp && sum == 0) return;  // none was computed
+  if (packet.protocol == kProtocolUdp && sum == 0) return;  // none was computed
   put16(transport, sum_at, adjusted(sum, before, field));
 }
 

@@ -23,7 +23,7 @@ bool source_is_box(const Packet& packet) {
 // 0 in UDP: none was computed.
 bool udp_checksum_right(const Packet& packet) {
   const auto bytes = packet.transport().first(get16(packet.transport(), 4));
-  return get16(bytes, 6) == 0 || transport_checksum(packet.source, packet.destination, kUdp, bytes) == 0;
+  return get16(bytes, 6) == 0 || transport_checksum(packet.source, packet.destination, kProtocolUdp, bytes) == 0;
 }
 
 }  // namespace
@@ -51,7 +51,7 @@ void Gate::from_box_ip(std::span<std::uint8_t> frame) {
   if (packet->protocol != kIcmp6 && is_multicast_or_broadcast(packet->destination)) return;
   if (!source_is_box(*packet)) return drop();
   if (!packet->fragment) return from_box_whole(*packet);
-  if (packet->protocol == kTcp) return drop();
+  if (packet->protocol == kProtocolTcp) return drop();
   auto whole = defragmenter_.add(*packet, Defragmenter::Clock::now());
   if (!whole) return;
   const auto reassembled = parse_packet(*whole);
@@ -60,13 +60,13 @@ void Gate::from_box_ip(std::span<std::uint8_t> frame) {
 }
 
 void Gate::from_box_whole(const Packet& packet) {
-  if (packet.protocol == kUdp && packet.source == kGuest4 && exits_.to_published(packet)) return;
+  if (packet.protocol == kProtocolUdp && packet.source == kGuest4 && exits_.to_published(packet)) return;
   switch (policy_.judge(packet)) {
     case Verdict::kPass:
-      if (packet.protocol == kTcp && begins_connection(packet) && !exits_.room_for_connection()) return deny(packet);
+      if (packet.protocol == kProtocolTcp && begins_connection(packet) && !exits_.room_for_connection()) return deny(packet);
       return exits_.to_stack(packet.frame);
     case Verdict::kDns:
-      if (packet.protocol == kTcp) return exits_.to_stack(packet.frame);
+      if (packet.protocol == kProtocolTcp) return exits_.to_stack(packet.frame);
       if (!udp_checksum_right(packet)) return drop();
       return exits_.to_name_service(packet.source_port, packet.udp_data());
     case Verdict::kIgnore:
@@ -90,7 +90,7 @@ void Gate::from_stack(std::span<const std::uint8_t> frame) {
   // libslirp names a loopback sender so, when the box's socket spoke last to somebody else.
   std::vector<std::uint8_t> copy(frame.begin(), frame.end());
   const auto packet = parse_packet(copy);
-  if (!packet || !policy_.host_access() || packet->protocol != kUdp) return drop();
+  if (!packet || !policy_.host_access() || packet->protocol != kProtocolUdp) return drop();
   set_source(*packet, kHostAlias4);
   exits_.to_box(copy);
 }

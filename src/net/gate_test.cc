@@ -99,11 +99,11 @@ TEST_F(GateTest, PaddingIsCutOff) {
 TEST_F(GateTest, SpoofedSourcesAreDropped) {
   for (const char* from : {"192.168.127.3", "192.168.127.1", "192.168.127.254", "10.0.0.1", "127.0.0.1", "0.0.0.0",
                            "255.255.255.255", "224.0.0.1"}) {
-    const test::Ip ip{.from = address(from), .to = address("8.8.8.8"), .protocol = kUdp};
+    const test::Ip ip{.from = address(from), .to = address("8.8.8.8"), .protocol = kProtocolUdp};
     expect_dropped(ip_frame(ip, with_checksum(ip, test::udp(1, 2, "x"), 6)), from);
   }
   for (const char* from : {"fd62:6f78:6c69::3", "::1", "2001:db8::9", "fe80::1", "::", "::ffff:192.168.127.2"}) {
-    const test::Ip ip{.from = address(from), .to = address("2001:db8::1"), .protocol = kUdp};
+    const test::Ip ip{.from = address(from), .to = address("2001:db8::1"), .protocol = kProtocolUdp};
     expect_dropped(ip_frame(ip, with_checksum(ip, test::udp(1, 2, "x"), 6)), from);
   }
   const test::Ip other_mac{.to = address("8.8.8.8"), .mac = {2, 0, 0, 0, 0, 1}};
@@ -252,7 +252,7 @@ TEST_F(GateTest, OtherFramesOfTheStackReachTheBoxUnchanged) {
 }
 
 TEST_F(GateTest, LoopbackSendersAreShownOnlyWithHostAccess) {
-  const test::Ip ip{.from = address("127.0.0.1"), .to = kGuest4, .protocol = kUdp};
+  const test::Ip ip{.from = address("127.0.0.1"), .to = kGuest4, .protocol = kProtocolUdp};
   const Bytes frame = ip_frame(ip, with_checksum(ip, test::udp(53, 40000, "x"), 6));
   gate.from_stack(frame);
   EXPECT_TRUE(exits.box.empty());
@@ -274,7 +274,7 @@ class GateFragmentTest : public GateTest {
  protected:
   // A UDP datagram to the world in parts of these offsets and sizes.
   Bytes part(std::size_t offset, std::size_t size, bool more, std::uint16_t id = 7, const char* to = "8.8.8.8",
-             std::uint8_t protocol = kUdp) {
+             std::uint8_t protocol = kProtocolUdp) {
     test::Ip ip{.to = address(to), .protocol = protocol};
     ip.id = id;
     const Bytes whole = with_checksum(ip, test::udp(40000, 80, std::string(4000, 'x')), 6);
@@ -320,7 +320,7 @@ TEST_F(GateFragmentTest, OfImpossibleLengthsEndTheirDatagram) {
   send(part(1480, 8, false, 8));
   send(part(2960, 8, true, 8));  // beyond the last one
   EXPECT_EQ(exits.stack.size(), 0U) << "the UDP length does not fit";
-  test::Ip beyond{.to = address("8.8.8.8"), .protocol = kUdp};
+  test::Ip beyond{.to = address("8.8.8.8"), .protocol = kProtocolUdp};
   beyond.fragment = 0x1fff;
   send(ip_frame(beyond, Bytes(64)));  // the ping of death
   EXPECT_TRUE(exits.stack.empty());
@@ -328,7 +328,7 @@ TEST_F(GateFragmentTest, OfImpossibleLengthsEndTheirDatagram) {
 
 TEST_F(GateFragmentTest, OfTcpAreDropped) {
   const auto before = counters.dropped.load();
-  send(part(0, 1480, true, 7, "8.8.8.8", kTcp));
+  send(part(0, 1480, true, 7, "8.8.8.8", kProtocolTcp));
   EXPECT_EQ(counters.dropped.load(), before + 1);
 }
 
@@ -359,7 +359,7 @@ TEST(FramesTest, LongDatagramsAreFragmentsThatGoTogether) {
   ASSERT_TRUE(packet);
   EXPECT_TRUE(std::ranges::equal(packet->udp_data(), bytes));
   const Bytes transport(packet->transport().begin(), packet->transport().end());
-  EXPECT_EQ(test::slow_transport_checksum(kGateway4, kGuest4, kUdp, transport), 0);
+  EXPECT_EQ(test::slow_transport_checksum(kGateway4, kGuest4, kProtocolUdp, transport), 0);
 }
 
 }  // namespace

@@ -8,14 +8,14 @@ namespace {
 bool parse_transport(Packet& packet) {
   const auto bytes = packet.transport();
   switch (packet.protocol) {
-    case kTcp: {
+    case kProtocolTcp: {
       if (bytes.size() < kTcpHeader) return false;
       const std::size_t header = static_cast<std::size_t>(bytes[12] >> 4) * 4;
       if (header < kTcpHeader || header > bytes.size()) return false;
       packet.tcp_flags = bytes[13];
       break;
     }
-    case kUdp:
+    case kProtocolUdp:
       if (bytes.size() < kUdpHeader || get16(bytes, 4) < kUdpHeader || get16(bytes, 4) > bytes.size()) return false;
       break;
     case kIcmp:

@@ -24,8 +24,8 @@ inline constexpr std::uint16_t kTypeArp = 0x0806;
 inline constexpr std::uint16_t kTypeIp6 = 0x86dd;
 
 inline constexpr std::uint8_t kIcmp = 1;
-inline constexpr std::uint8_t kTcp = 6;
-inline constexpr std::uint8_t kUdp = 17;
+inline constexpr std::uint8_t kProtocolTcp = 6;
+inline constexpr std::uint8_t kProtocolUdp = 17;
 inline constexpr std::uint8_t kIcmp6 = 58;
 
 inline constexpr std::uint8_t kTcpFin = 0x01;

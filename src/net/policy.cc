@@ -26,10 +26,10 @@ Verdict Policy::judge(const Packet& packet) const {
   if (packet.protocol == kIcmp6) return judge_icmp6(packet);
   if (is_multicast_or_broadcast(packet.destination)) return Verdict::kIgnore;
   switch (packet.protocol) {
-    case kTcp:
+    case kProtocolTcp:
       if (packet.destination == kGateway4 && packet.destination_port == kDnsPort) return Verdict::kDns;
       return begins_connection(packet) ? judge_destination(packet) : Verdict::kPass;
-    case kUdp:
+    case kProtocolUdp:
       if (packet.destination == kGateway4 && packet.destination_port == kDnsPort) return Verdict::kDns;
       // libslirp's own servers, at the host alias.
       if (packet.destination == kHostAlias4 && (packet.destination_port == kBootpPort || packet.destination_port == kTftpPort))
@@ -68,7 +68,7 @@ Verdict Policy::judge_destination(const Packet& packet) const {
 
 bool Policy::allowed(const Packet& packet) const {
   if (rules_.empty()) return true;
-  const bool has_port = packet.protocol == kTcp || packet.protocol == kUdp;
+  const bool has_port = packet.protocol == kProtocolTcp || packet.protocol == kProtocolUdp;
   const auto port = has_port ? std::optional(packet.destination_port) : std::nullopt;
   return std::ranges::any_of(rules_, [&](const AllowRule& rule) { return rule.matches(packet.destination, port); });
 }

@@ -20,11 +20,11 @@ std::optional<PureAck> pure_ack(std::span<const std::uint8_t> frame) {
   const std::uint16_t type = get16(frame, 12);
   if (type == kTypeIp4) {
     const bool whole = frame[14] == 0x45 && (get16(frame, 20) & 0x3fff) == 0;
-    if (!whole || frame[23] != kTcp || get16(frame, 16) != kIp4Header + kTcpHeader) return std::nullopt;
+    if (!whole || frame[23] != kProtocolTcp || get16(frame, 16) != kIp4Header + kTcpHeader) return std::nullopt;
     return parse(frame, 26, kTcp4);
   }
   if (type == kTypeIp6 && frame.size() >= kTcp6 + kTcpHeader) {
-    if (frame[20] != kTcp || get16(frame, 18) != kTcpHeader) return std::nullopt;
+    if (frame[20] != kProtocolTcp || get16(frame, 18) != kTcpHeader) return std::nullopt;
     return parse(frame, 22, kTcp6);
   }
   return std::nullopt;

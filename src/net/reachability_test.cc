@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include "net/test_frames.h"
+
 namespace boxlite::net {
 namespace {
 
-IpAddress address(std::string_view text) { return IpAddress::parse(text).value(); }
+using test::address;
 
 TEST(ReachabilityTest, NoFormOfTheHostItselfIsReached) {
   for (const char* text : {"127.0.0.1",

@@ -69,7 +69,7 @@ bool is_reset(std::span<const std::uint8_t> frame) {
   const bool v6 = frame[12] == kTypeIp6 >> 8;
   const std::size_t transport = kEthernetHeader + (v6 ? kIp6Header : kIp4Header);
   const std::size_t protocol = kEthernetHeader + (v6 ? 6 : 9);
-  return frame.size() >= transport + kTcpHeader && frame[protocol] == kTcp && (frame[transport + 13] & kTcpRst) != 0;
+  return frame.size() >= transport + kTcpHeader && frame[protocol] == kProtocolTcp && (frame[transport + 13] & kTcpRst) != 0;
 }
 
 }  // namespace

@@ -52,7 +52,7 @@ inline std::uint16_t slow_transport_checksum(const IpAddress& source, const IpAd
 struct Ip {
   IpAddress from = kGuest4;
   IpAddress to;
-  std::uint8_t protocol = kTcp;
+  std::uint8_t protocol = kProtocolTcp;
   std::uint8_t hops = 64;
   std::uint16_t fragment = 0;
   std::uint16_t id = 7;
@@ -117,7 +117,7 @@ inline Bytes tcp(std::uint16_t from_port, std::uint16_t to_port, std::uint8_t fl
   return bytes;
 }
 inline Bytes tcp_frame(const IpAddress& to, std::uint16_t port, std::uint8_t flags = kTcpSyn, std::string_view data = "") {
-  const Ip ip = towards(to, kTcp);
+  const Ip ip = towards(to, kProtocolTcp);
   return ip_frame(ip, with_checksum(ip, tcp(40000, port, flags, data), 16));
 }
 
@@ -131,7 +131,7 @@ inline Bytes udp(std::uint16_t from_port, std::uint16_t to_port, std::string_vie
   return bytes;
 }
 inline Bytes udp_frame(const IpAddress& to, std::uint16_t port, std::string_view data = "data", std::uint16_t from_port = 40000) {
-  const Ip ip = towards(to, kUdp);
+  const Ip ip = towards(to, kProtocolUdp);
   return ip_frame(ip, with_checksum(ip, udp(from_port, port, data), 6));
 }
 

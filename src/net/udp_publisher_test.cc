@@ -55,7 +55,7 @@ class UdpPublisherTest : public testing::Test {
   }
 
   bool answer(const Packet& question, std::string_view text) {
-    const test::Ip ip{.to = question.source, .protocol = kUdp};
+    const test::Ip ip{.to = question.source, .protocol = kProtocolUdp};
     Bytes frame = ip_frame(ip, with_checksum(ip, test::udp(53, question.source_port, text), 6));
     const auto packet = parse_packet(frame);
     return packet && publisher_.reply(*packet);

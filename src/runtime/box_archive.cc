@@ -37,7 +37,7 @@
 namespace boxlite {
 namespace {
 
-constexpr int kVersion = 1;
+constexpr int kArchiveVersion = 1;
 constexpr std::size_t kMaxReference = 1024;
 constexpr std::size_t kMaxNote = 200;
 constexpr std::uint64_t kMaxOffset = std::uint64_t{1} << 60U;  // of output that has been read
@@ -81,7 +81,7 @@ Result<Json> describe_box(const HomePaths& paths, const BoxRow& row) {
   const bool auto_remove = config.options.auto_remove;
   drop_wishes_of_the_host(config);
   config.options.image = public_reference(row.image_reference);
-  return Json{{"version", kVersion},
+  return Json{{"version", kArchiveVersion},
               {"name", row.name},
               {"image", bytes_to_text(config.options.image)},
               {"exported_at", sys::utc_now()},
@@ -193,8 +193,8 @@ Result<Described> read_description(const std::string& directory, const std::stri
   TRY_ASSIGN(const std::string text, read_file(fmt::format("{}/{}", directory, image::kBoxMember), image::kMaxBoxRecord));
   TRY_ASSIGN(const Json json, parse_json(text, what));
   TRY_ASSIGN(const int version, json_get<int>(json, "version", what));
-  if (version != kVersion)
-    return fail(ErrorCode::kUnsupported, "{} has version {}; this boxlite knows version {}", what, version, kVersion);
+  if (version != kArchiveVersion)
+    return fail(ErrorCode::kUnsupported, "{} has version {}; this boxlite knows version {}", what, version, kArchiveVersion);
   Described box;
   TRY_ASSIGN(box.name, json_get<std::string>(json, "name", what));
   TRY_ASSIGN(const auto image, json_get<std::string>(json, "image", what));

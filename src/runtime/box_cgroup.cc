@@ -12,8 +12,8 @@ namespace boxlite {
 namespace {
 
 // bubblewrap ends after what it watches, and holds no lock.
-constexpr auto kOwnEndPatience = std::chrono::seconds(3);
-constexpr auto kPatience = std::chrono::seconds(10);
+constexpr auto kCgroupOwnEndPatience = std::chrono::seconds(3);
+constexpr auto kCgroupPatience = std::chrono::seconds(10);
 
 }  // namespace
 
@@ -33,9 +33,9 @@ std::optional<std::string> left_cgroup(const HomePaths& paths, const std::string
 Result<void> remove_left_cgroup(const HomePaths& paths, const std::string& id) {
   const auto path = left_cgroup(paths, id);
   if (!path) return {};
-  auto removed = vmm::remove_cgroup(*path, kOwnEndPatience);
+  auto removed = vmm::remove_cgroup(*path, kCgroupOwnEndPatience);
   if (!removed && removed.error().code() == ErrorCode::kUnavailable && vmm::kill_cgroup(*path))
-    removed = vmm::remove_cgroup(*path, kPatience);
+    removed = vmm::remove_cgroup(*path, kCgroupPatience);
   return removed;
 }
 

@@ -16,8 +16,8 @@
 namespace boxlite {
 namespace {
 
-constexpr int kVersion = 1;
-constexpr std::size_t kMaxName = 63;
+constexpr int kConfigVersion = 1;
+constexpr std::size_t kMaxBoxName = 63;
 constexpr unsigned kMaxCpus = 64;
 constexpr std::uint64_t kMaxDiskBytes = 16 * 1024 * kGiB;  // ext4 with 4 KiB blocks
 // What the agent can take at all: execve's own limit for one string, and one message of the protocol for all.
@@ -54,7 +54,7 @@ Result<void> validate_env(const std::vector<std::string>& env) {
   return {};
 }
 
-constexpr std::string_view kWhat = "box configuration";
+constexpr std::string_view kBoxConfiguration = "box configuration";
 
 // What an option came to with the image's say is kept under its own name, and what was asked for beside it.
 std::string stored_key(std::string_view option) {
@@ -83,24 +83,24 @@ Json stored(const std::optional<T>& value) {
 template <typename Number>
   requires std::integral<Number>
 Result<void> restore(const Json& json, std::string_view key, Number& value) {
-  TRY_ASSIGN(value, json_get<Number>(json, key, kWhat));
+  TRY_ASSIGN(value, json_get<Number>(json, key, kBoxConfiguration));
   return {};
 }
 Result<void> restore(const Json& json, std::string_view key, std::string& value) {
-  TRY_ASSIGN(const std::string text, json_get<std::string>(json, key, kWhat));
-  TRY_ASSIGN(value, text_to_bytes(text, kWhat));
+  TRY_ASSIGN(const std::string text, json_get<std::string>(json, key, kBoxConfiguration));
+  TRY_ASSIGN(value, text_to_bytes(text, kBoxConfiguration));
   return {};
 }
 Result<void> restore(const Json& json, std::string_view key, std::vector<std::string>& value) {
-  TRY_ASSIGN(value, byte_list_from_json(json, key, kWhat));
+  TRY_ASSIGN(value, byte_list_from_json(json, key, kBoxConfiguration));
   return {};
 }
 Result<void> restore(const Json& json, std::string_view key, std::map<std::string, std::string>& value) {
   using Texts = std::map<std::string, std::string>;
-  TRY_ASSIGN(const Texts texts, json_get<Texts>(json, key, kWhat));
+  TRY_ASSIGN(const Texts texts, json_get<Texts>(json, key, kBoxConfiguration));
   for (const auto& [name_text, value_text] : texts) {
-    TRY_ASSIGN(std::string name, text_to_bytes(name_text, kWhat));
-    TRY_ASSIGN(value[std::move(name)], text_to_bytes(value_text, kWhat));
+    TRY_ASSIGN(std::string name, text_to_bytes(name_text, kBoxConfiguration));
+    TRY_ASSIGN(value[std::move(name)], text_to_bytes(value_text, kBoxConfiguration));
   }
   return {};
 }
@@ -127,12 +127,12 @@ std::string size_text(std::uint64_t mib) {
 }  // namespace
 
 Result<void> validate_name(std::string_view name) {
-  const bool fits = !name.empty() && name.size() <= kMaxName && is_alnum(name.front()) &&
+  const bool fits = !name.empty() && name.size() <= kMaxBoxName && is_alnum(name.front()) &&
                     std::ranges::all_of(name, [](char c) { return is_alnum(c) || c == '_' || c == '.' || c == '-'; });
   if (fits) return {};
   return fail(ErrorCode::kInvalidArgument,
               "\"{}\" cannot be a box name: letters, digits, \"_\", \".\" and \"-\", the first a letter or digit, at most {}",
-              name, kMaxName);
+              name, kMaxBoxName);
 }
 
 Result<void> validate_options(const BoxOptions& options) {
@@ -224,7 +224,7 @@ Result<void> restore_if_there(const Json& json, const std::string& key, T& value
 }  // namespace
 
 Json to_json(const BoxConfig& config) {
-  Json json = {{"version", kVersion},
+  Json json = {{"version", kConfigVersion},
                {"args", byte_list_to_json(config.args)},
                {"working_dir", bytes_to_text(config.working_dir)},
                {"user", bytes_to_text(config.user)},
@@ -272,7 +272,7 @@ Result<BoxConfig> box_config_from_json(const Json& json) {
 }
 
 std::string encode_secrets(const BoxSecrets& secrets) {
-  return dump_json(Json{{"version", kVersion},
+  return dump_json(Json{{"version", kConfigVersion},
                         {"image_env", byte_list_to_json(secrets.image_env)},
                         {"env", byte_list_to_json(secrets.env)}}) +
          "\n";

@@ -8,7 +8,7 @@ namespace boxlite {
 namespace {
 
 constexpr std::size_t kMaxCommand = 4096;
-constexpr std::size_t kMaxName = 64;
+constexpr std::size_t kMaxUserName = 64;
 constexpr std::chrono::milliseconds kUsageTimeout = std::chrono::seconds(2);
 
 std::chrono::nanoseconds nanoseconds(std::uint64_t count) {
@@ -24,11 +24,11 @@ Result<std::vector<BoxProcess>> list_processes(const std::string& box_directory)
   if (!reply.has_processes()) return fail(ErrorCode::kCorrupt, "the agent replied without processes");
   std::vector<BoxProcess> result;
   for (const proto::ProcessInfo& info : reply.processes().processes()) {
-    result.push_back({.user = printable(info.user(), kMaxName),
+    result.push_back({.user = printable(info.user(), kMaxUserName),
                       .pid = info.pid(),
                       .parent = info.parent(),
                       .started = std::chrono::sys_time<std::chrono::nanoseconds>(nanoseconds(info.started_ns())),
-                      .terminal = printable(info.terminal(), kMaxName),
+                      .terminal = printable(info.terminal(), kMaxUserName),
                       .cpu_time = nanoseconds(info.cpu_ns()),
                       .command = printable(info.command(), kMaxCommand)});
   }

@@ -17,9 +17,9 @@
 namespace boxlite {
 namespace {
 
-constexpr int kVersion = 1;
+constexpr int kCheckpointVersion = 1;
 constexpr std::size_t kMaxValue = 200;  // of what an archive may have brought
-constexpr std::size_t kMaxRecord = std::size_t{64} << 10U;
+constexpr std::size_t kMaxManifest = std::size_t{64} << 10U;
 constexpr std::size_t kMaxDeviceState = std::size_t{16} << 20U;
 // The guest's clock counts with the frequency that it was told at its boot. Measurements of one host differ by less.
 constexpr double kClockTolerance = 0.001;
@@ -51,7 +51,7 @@ std::string cpu_model() {
 }  // namespace
 
 Json to_json(const CheckpointRecord& record) {
-  return {{"version", kVersion},
+  return {{"version", kCheckpointVersion},
           {"machine", record.machine},
           {"memory_bytes", record.memory_bytes},
           {"device_state_crc32", record.device_state_crc32},
@@ -64,13 +64,13 @@ Json to_json(const CheckpointRecord& record) {
 
 Result<std::optional<CheckpointRecord>> read_checkpoint(const std::string& directory) {
   const std::string path = directory + "/checkpoint.json";
-  const auto text = read_file(path, kMaxRecord);
+  const auto text = read_file(path, kMaxManifest);
   if (!text && text.error().error_number() == ENOENT) return std::nullopt;
   if (!text) return std::unexpected(text.error());
   TRY_ASSIGN(const Json json, parse_json(*text, path));
   TRY_ASSIGN(const int version, json_get<int>(json, "version", path));
-  if (version != kVersion)
-    return fail(ErrorCode::kUnsupported, "{} has version {}; this boxlite knows version {}", path, version, kVersion);
+  if (version != kCheckpointVersion)
+    return fail(ErrorCode::kUnsupported, "{} has version {}; this boxlite knows version {}", path, version, kCheckpointVersion);
   CheckpointRecord record;
   TRY_ASSIGN(record.machine, json_get<Json>(json, "machine", path));
   TRY_ASSIGN(record.memory_bytes, json_get<std::uint64_t>(json, "memory_bytes", path));

@@ -14,7 +14,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kMaxAnswer = 64U << 10U;
+constexpr std::size_t kMaxControlAnswer = 64U << 10U;
 constexpr std::chrono::seconds kConnectTimeout{5};
 
 std::chrono::milliseconds left_until(Clock::time_point deadline) {
@@ -58,7 +58,8 @@ Result<std::string> read_line(int socket, Clock::time_point deadline) {
         line.resize(end);
         return line;
       }
-      if (line.size() > kMaxAnswer) return fail(ErrorCode::kCorrupt, "its shim's answer is longer than {} bytes", kMaxAnswer);
+      if (line.size() > kMaxControlAnswer)
+        return fail(ErrorCode::kCorrupt, "its shim's answer is longer than {} bytes", kMaxControlAnswer);
     } else if (count < 0 && errno == EAGAIN) {
       TRY_ASSIGN(const short events, sys::poll_one(socket, POLLIN, left_until(deadline)));
       if (events == 0) return fail(ErrorCode::kUnavailable, "its shim does not answer");

@@ -9,7 +9,7 @@ namespace boxlite {
 namespace {
 
 using std::chrono::milliseconds;
-constexpr milliseconds kPatience = std::chrono::seconds(60);
+constexpr milliseconds kControlPatience = std::chrono::seconds(60);
 
 /// A shim that gives `answer` to every control call and then closes.
 std::function<void(FakeConnection&)> answering(std::string answer) {
@@ -32,7 +32,7 @@ TEST(ControlTest, ACallIsTwoLinesAndTheAnswerIsOne) {
     second = connection.read_line();
     for (const char c : std::string("{\"ok\":true}\n")) connection.write(std::string(1, c));
   });
-  const auto answer = control_call(shim.box_directory(), Json{{"call", "stop"}, {"grace_ms", 10}}, kPatience);
+  const auto answer = control_call(shim.box_directory(), Json{{"call", "stop"}, {"grace_ms", 10}}, kControlPatience);
   ASSERT_TRUE(answer) << answer.error().message();
   EXPECT_EQ(*answer, (Json{{"ok", true}}));
   EXPECT_EQ(first, "control 1\n");
@@ -41,7 +41,7 @@ TEST(ControlTest, ACallIsTwoLinesAndTheAnswerIsOne) {
 
 TEST(ControlTest, AnErrorOfTheShimKeepsItsCode) {
   FakeShim shim(answering("{\"error\":{\"code\":\"invalid_state\",\"message\":\"no main command yet\"}}\n"));
-  const auto answer = control_call(shim.box_directory(), Json{{"call", "signal"}}, kPatience);
+  const auto answer = control_call(shim.box_directory(), Json{{"call", "signal"}}, kControlPatience);
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code(), ErrorCode::kInvalidState);
   EXPECT_EQ(answer.error().message(), "no main command yet");
@@ -57,7 +57,7 @@ TEST(ControlTest, AnswersThatAreNoneAreTold) {
   };
   for (const auto& [text, code] : cases) {
     FakeShim shim(answering(text));
-    const auto answer = control_call(shim.box_directory(), Json{{"call", "ping"}}, kPatience);
+    const auto answer = control_call(shim.box_directory(), Json{{"call", "ping"}}, kControlPatience);
     ASSERT_FALSE(answer) << text.substr(0, 20);
     EXPECT_EQ(answer.error().code(), code) << text.substr(0, 20) << ": " << answer.error().message();
   }
@@ -77,14 +77,14 @@ TEST(ControlTest, AQuestionToASilentShimEndsWhenItIsInterrupted) {
   const auto interrupt = sys::pipe();
   ASSERT_TRUE(interrupt && sys::write_all(interrupt->write_end.get(), std::string_view("!")));
   const auto begin = std::chrono::steady_clock::now();
-  const auto answers = ping_shims({shim.box_directory()}, begin + kPatience, interrupt->read_end.get());
+  const auto answers = ping_shims({shim.box_directory()}, begin + kControlPatience, interrupt->read_end.get());
   EXPECT_EQ(answers.front().result, PingResult::kSilent);
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, kPatience / 2);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, kControlPatience / 2);
 }
 
 TEST(ControlTest, WhereNobodyListensTheBoxIsUnavailable) {
   const TempDir dir = *TempDir::create("/tmp", "boxlite-control-test-");
-  const auto absent = control_call(dir.path(), Json{{"call", "ping"}}, kPatience);
+  const auto absent = control_call(dir.path(), Json{{"call", "ping"}}, kControlPatience);
   ASSERT_FALSE(absent);
   EXPECT_EQ(absent.error().code(), ErrorCode::kUnavailable);
   listen_unix(dir.path(), kPortalSocket)->reset();

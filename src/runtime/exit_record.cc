@@ -14,7 +14,7 @@
 namespace boxlite {
 namespace {
 
-constexpr std::size_t kMaxRecordFile = 64 * 1024;
+constexpr std::size_t kMaxExitRecord = 64 * 1024;
 constexpr std::size_t kMaxReason = 2000;
 // Any record: JSON makes at most three bytes of one of the reason's.
 constexpr off_t kReserved = 8192;
@@ -22,7 +22,7 @@ constexpr off_t kReserved = 8192;
 std::string reserved_path(const HomePaths& paths, const std::string& id) { return paths.exit_record(id) + ".reserved"; }
 
 Result<Json> read_json(const std::string& path) {
-  TRY_ASSIGN(const std::string text, read_file(path, kMaxRecordFile));
+  TRY_ASSIGN(const std::string text, read_file(path, kMaxExitRecord));
   return parse_json(text, path);
 }
 

@@ -32,12 +32,12 @@ constexpr std::uint64_t kLittleSpaceMiB = 2048;
 constexpr std::uint64_t kLeastFiles = 1000;
 constexpr rlim_t kLeastDescriptors = 1024;  // what QEMU is given
 constexpr rlim_t kLeastProcesses = 100;     // a box of one CPU has some twenty, threads counted
-constexpr std::size_t kMaxFile = 64 * 1024;
+constexpr std::size_t kMaxCheckedFile = 64 * 1024;
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 bool setting_is(const char* path, std::string_view value) {
-  const auto text = read_file(path, kMaxFile);
+  const auto text = read_file(path, kMaxCheckedFile);
   return text && first_line(*text) == value;
 }
 
@@ -94,7 +94,7 @@ void check_cgroup(Findings& findings) {
 }
 
 void check_memory(Findings& findings) {
-  const std::uint64_t available = available_memory(read_file("/proc/meminfo", kMaxFile).value_or("")) / kMiB;
+  const std::uint64_t available = available_memory(read_file("/proc/meminfo", kMaxCheckedFile).value_or("")) / kMiB;
   if (available == 0) return findings.note("memory", "this host does not tell how much is available", "look at /proc/meminfo");
   const std::string text = fmt::format("{} MiB are available", available);
   const char* const remedy = "stop boxes or other programs; a start that would not fit is refused";

@@ -14,12 +14,12 @@
 namespace boxlite {
 namespace {
 
-constexpr std::size_t kMaxFile = 64U << 10U;
+constexpr std::size_t kMaxUsageFile = 64U << 10U;
 constexpr std::uint64_t kSecond = 1'000'000'000;
 
 // proc(5): fields 14 and 15 of stat, utime and stime. The name before them may hold anything.
 std::uint64_t cpu_ns(pid_t pid) {
-  const auto stat = read_file(fmt::format("/proc/{}/stat", pid), kMaxFile);
+  const auto stat = read_file(fmt::format("/proc/{}/stat", pid), kMaxUsageFile);
   const std::size_t close = stat ? stat->rfind(')') : std::string::npos;
   if (close == std::string::npos) return 0;
   std::istringstream fields(stat->substr(close + 1));
@@ -32,7 +32,7 @@ std::uint64_t cpu_ns(pid_t pid) {
 }
 
 std::uint64_t memory_bytes(pid_t pid) {
-  const auto status = read_file(fmt::format("/proc/{}/status", pid), kMaxFile);
+  const auto status = read_file(fmt::format("/proc/{}/status", pid), kMaxUsageFile);
   if (!status) return 0;
   std::uint64_t kib = 0;
   for (const std::string_view key : {"\nRssAnon:", "\nRssShmem:"}) {

@@ -40,7 +40,7 @@
 namespace boxlite {
 namespace {
 
-constexpr std::size_t kMaxRecord = 8192;  // the longest reason of an exit is 2000 bytes, and up to 6000 as JSON
+constexpr std::size_t kMaxLeaseRecord = 8192;  // the longest reason of an exit is 2000 bytes, and up to 6000 as JSON
 constexpr auto kRecordPatience = std::chrono::milliseconds(200);  // a record that is not there by then is lost
 
 Result<void> write_record(const OfdLock& lock, const Json& record) {
@@ -62,7 +62,7 @@ Result<LeaseRecord> own_record(std::uint64_t generation) {
 }
 
 std::optional<LeaseRecord> read_record(const std::string& path) {
-  const auto text = read_file(path, kMaxRecord);
+  const auto text = read_file(path, kMaxLeaseRecord);
   if (!text || text->empty()) return std::nullopt;
   const auto json = parse_json(*text, path);
   if (!json) return std::nullopt;

@@ -18,12 +18,12 @@
 namespace boxlite {
 namespace {
 
-constexpr std::string_view kWhat = "mount of a box";
+constexpr std::string_view kMountOfBox = "mount of a box";
 constexpr std::size_t kMaxMounts = 128;
-constexpr std::size_t kMaxName = 255;
+constexpr std::size_t kMaxVolumeName = 255;
 constexpr std::size_t kMaxPath = 4095;
 
-std::unexpected<Error> bad(std::string_view flag, std::string_view value, std::string_view why) {
+std::unexpected<Error> bad_mount(std::string_view flag, std::string_view value, std::string_view why) {
   return fail(ErrorCode::kInvalidArgument, "{} {}: {}", flag, value.empty() ? "\"\"" : value, why);
 }
 
@@ -38,27 +38,28 @@ std::string clean(const std::string& path) {
 }
 
 Result<std::string> parse_target(std::string_view flag, std::string_view value, std::string_view target) {
-  if (!target.starts_with('/')) return bad(flag, value, "the path in the box must be absolute");
-  if (target.size() > kMaxPath || target.find('\0') != std::string_view::npos) return bad(flag, value, "not a path");
+  if (!target.starts_with('/')) return bad_mount(flag, value, "the path in the box must be absolute");
+  if (target.size() > kMaxPath || target.find('\0') != std::string_view::npos) return bad_mount(flag, value, "not a path");
   std::string path = clean(std::string(target));
-  if (path == "/") return bad(flag, value, "nothing can be mounted on the root of the box");
+  if (path == "/") return bad_mount(flag, value, "nothing can be mounted on the root of the box");
   for (const std::string_view own : {"/proc", "/sys"}) {
     if (path == own || path.starts_with(std::string(own) + "/"))
-      return bad(flag, value, "nothing can be mounted on /proc or /sys");
+      return bad_mount(flag, value, "nothing can be mounted on /proc or /sys");
   }
   return path;
 }
 
 Result<void> set_source(std::string_view flag, std::string_view value, std::string_view source, Mount& mount) {
-  if (source.empty()) return bad(flag, value, "the source is empty");
-  if (source.find('\0') != std::string_view::npos) return bad(flag, value, "not a path");
+  if (source.empty()) return bad_mount(flag, value, "the source is empty");
+  if (source.find('\0') != std::string_view::npos) return bad_mount(flag, value, "not a path");
   if (!mount.volume) {
     mount.source = source;
     return {};
   }
   if (flag == "--mount" && source.find('/') != std::string_view::npos)
-    return bad(flag, value, fmt::format("\"{}\" is a path; say type=bind, without which the source is a volume's name", source));
-  if (auto valid = validate_volume_name(source); !valid) return bad(flag, value, valid.error().message());
+    return bad_mount(flag, value,
+                     fmt::format("\"{}\" is a path; say type=bind, without which the source is a volume's name", source));
+  if (auto valid = validate_volume_name(source); !valid) return bad_mount(flag, value, valid.error().message());
   mount.name = source;
   return {};
 }
@@ -84,16 +85,16 @@ Result<void> set_volume_options(std::string_view flag, std::string_view value, s
     } else if (option == "rw") {
       read_write = true;
     } else if (option == "nocopy" && !mount.volume) {
-      return bad(flag, value, "nocopy is for volumes only: nothing is ever copied into a directory of the host");
+      return bad_mount(flag, value, "nocopy is for volumes only: nothing is ever copied into a directory of the host");
     } else if (option == "nocopy") {
       mount.copy = false;
     } else {
-      return bad(flag, value, fmt::format("option \"{}\" {}", option, advice_on_option(option)));
+      return bad_mount(flag, value, fmt::format("option \"{}\" {}", option, advice_on_option(option)));
     }
     if (option.size() == rest.size()) break;
     rest.remove_prefix(option.size() + 1);
   }
-  if (mount.read_only && read_write) return bad(flag, value, "ro and rw exclude each other");
+  if (mount.read_only && read_write) return bad_mount(flag, value, "ro and rw exclude each other");
   return {};
 }
 
@@ -106,7 +107,8 @@ Result<Mount> parse_volume(const std::string& text) {
     if (colon == std::string_view::npos) break;
     rest.remove_prefix(colon + 1);
   }
-  if (parts.size() > 3) return bad(kFlag, text, "too many colons; use SOURCE:DIR[:OPTIONS], or --mount for a path with a colon");
+  if (parts.size() > 3)
+    return bad_mount(kFlag, text, "too many colons; use SOURCE:DIR[:OPTIONS], or --mount for a path with a colon");
   Mount mount;
   if (parts.size() == 1) {
     mount.volume = mount.anonymous = true;
@@ -114,7 +116,8 @@ Result<Mount> parse_volume(const std::string& text) {
     return mount;
   }
   if (parts[0] == "~" || parts[0].starts_with("~/"))
-    return bad(kFlag, text, "the shell has left ~ as it is, as within quotes; write $HOME, or ./~ for a directory of that name");
+    return bad_mount(kFlag, text,
+                     "the shell has left ~ as it is, as within quotes; write $HOME, or ./~ for a directory of that name");
   // A path is what looks like one; anything else is a volume's name.
   mount.volume = parts[0].find('/') == std::string_view::npos && parts[0] != "." && parts[0] != "..";
   mount.make_source = !mount.volume;
@@ -141,7 +144,7 @@ Result<std::vector<std::string>> split_fields(const std::string& text) {
       fields.back() += c;
     }
   }
-  if (quoted) return bad("--mount", text, "a quote is not closed");
+  if (quoted) return bad_mount("--mount", text, "a quote is not closed");
   return fields;
 }
 
@@ -162,8 +165,8 @@ Result<Mount> parse_mount(const std::string& text) {
     const std::string key = field.substr(0, equals);
     const std::string value = field.substr(std::min(equals + 1, field.size()));
     if (key == "type") {
-      if (value == "tmpfs") return bad(kFlag, text, "for a tmpfs use --tmpfs DIR:OPTIONS");
-      if (value != "bind" && value != "volume") return bad(kFlag, text, "type must be bind or volume");
+      if (value == "tmpfs") return bad_mount(kFlag, text, "for a tmpfs use --tmpfs DIR:OPTIONS");
+      if (value != "bind" && value != "volume") return bad_mount(kFlag, text, "type must be bind or volume");
       mount.volume = value == "volume";
     } else if (key == "source" || key == "src") {
       source = value;
@@ -171,18 +174,18 @@ Result<Mount> parse_mount(const std::string& text) {
       target = value;
     } else if (key == "readonly" || key == "ro" || key == "volume-nocopy") {
       const auto on = parse_bool(value);
-      if (!on) return bad(kFlag, text, fmt::format("{} must be true or false", key));
+      if (!on) return bad_mount(kFlag, text, fmt::format("{} must be true or false", key));
       (key == "volume-nocopy" ? mount.copy : mount.read_only) = key == "volume-nocopy" ? !*on : *on;
     } else if (key == "bind-propagation" || key == "consistency") {
-      return bad(kFlag, text, fmt::format("{} {}", field, advice_on_option(value)));
+      return bad_mount(kFlag, text, fmt::format("{} {}", field, advice_on_option(value)));
     } else {
-      return bad(kFlag, text,
-                 fmt::format("\"{}\" is not known; there are type, source, target, readonly and volume-nocopy", field));
+      return bad_mount(kFlag, text,
+                       fmt::format("\"{}\" is not known; there are type, source, target, readonly and volume-nocopy", field));
     }
   }
-  if (!target) return bad(kFlag, text, "target is missing");
+  if (!target) return bad_mount(kFlag, text, "target is missing");
   TRY_ASSIGN(mount.target, parse_target(kFlag, text, *target));
-  if (!source && !mount.volume) return bad(kFlag, text, "a bind needs a source");
+  if (!source && !mount.volume) return bad_mount(kFlag, text, "a bind needs a source");
   mount.anonymous = !source;
   if (source) TRY(set_source(kFlag, text, *source, mount));
   return mount;
@@ -263,7 +266,7 @@ std::vector<std::string> image_volumes(const BoxOptions& options, const ImageCon
 }  // namespace
 
 Result<void> validate_volume_name(std::string_view name) {
-  const bool fits = name.size() >= 2 && name.size() <= kMaxName && is_alnum(name.front()) &&
+  const bool fits = name.size() >= 2 && name.size() <= kMaxVolumeName && is_alnum(name.front()) &&
                     std::ranges::all_of(name, [](char c) { return is_alnum(c) || c == '_' || c == '.' || c == '-'; });
   if (fits) return {};
   return fail(
@@ -366,16 +369,16 @@ Json to_json(const Mount& mount) {
 
 Result<Mount> mount_from_json(const Json& json) {
   Mount mount;
-  TRY_ASSIGN(const auto type, json_get<std::string>(json, "type", kWhat));
+  TRY_ASSIGN(const auto type, json_get<std::string>(json, "type", kMountOfBox));
   mount.volume = type == "volume";
-  TRY_ASSIGN(mount.name, json_get<std::string>(json, "name", kWhat));
-  TRY_ASSIGN(mount.anonymous, json_get<bool>(json, "anonymous", kWhat));
-  TRY_ASSIGN(const auto source, json_get<std::string>(json, "source", kWhat));
-  TRY_ASSIGN(mount.source, text_to_bytes(source, kWhat));
-  TRY_ASSIGN(const auto target, json_get<std::string>(json, "target", kWhat));
-  TRY_ASSIGN(mount.target, text_to_bytes(target, kWhat));
-  TRY_ASSIGN(mount.read_only, json_get<bool>(json, "read_only", kWhat));
-  TRY_ASSIGN(mount.copy, json_get<bool>(json, "copy", kWhat));
+  TRY_ASSIGN(mount.name, json_get<std::string>(json, "name", kMountOfBox));
+  TRY_ASSIGN(mount.anonymous, json_get<bool>(json, "anonymous", kMountOfBox));
+  TRY_ASSIGN(const auto source, json_get<std::string>(json, "source", kMountOfBox));
+  TRY_ASSIGN(mount.source, text_to_bytes(source, kMountOfBox));
+  TRY_ASSIGN(const auto target, json_get<std::string>(json, "target", kMountOfBox));
+  TRY_ASSIGN(mount.target, text_to_bytes(target, kMountOfBox));
+  TRY_ASSIGN(mount.read_only, json_get<bool>(json, "read_only", kMountOfBox));
+  TRY_ASSIGN(mount.copy, json_get<bool>(json, "copy", kMountOfBox));
   if (mount.volume) TRY(validate_volume_name(mount.name));
   return mount;
 }

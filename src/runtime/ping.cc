@@ -19,8 +19,8 @@ namespace boxlite {
 namespace {
 
 constexpr std::string_view kPing = "control 1\n{\"call\":\"ping\"}\n";
-constexpr std::size_t kMaxAnswer = 4096;
-constexpr std::size_t kMaxReason = 200;
+constexpr std::size_t kMaxPingAnswer = 4096;
+constexpr std::size_t kMaxPingReason = 200;
 
 struct Call {
   UniqueFd socket;
@@ -65,18 +65,18 @@ void receive(Call& call) {
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (count > 0) call.answer.append(buffer, static_cast<std::size_t>(count));
   if (call.answer.find('\n') != std::string::npos) return call.finish(PingResult::kAnswered);
-  if (count <= 0 || call.answer.size() > kMaxAnswer) call.finish(PingResult::kRefused);
+  if (count <= 0 || call.answer.size() > kMaxPingAnswer) call.finish(PingResult::kRefused);
 }
 
-constexpr std::string_view kWhat = "answer to a ping";
+constexpr std::string_view kPingAnswer = "answer to a ping";
 
 // Any whole line is a sign of life, be it that the shim refuses this protocol version; only what is understood is told.
 PingAnswer understand(const std::string& answer) {
   PingAnswer result = {.result = PingResult::kAnswered, .paused = {}, .paused_by_user = false, .network_usage = {}};
-  const auto json = parse_json(answer.substr(0, answer.find('\n')), kWhat);
+  const auto json = parse_json(answer.substr(0, answer.find('\n')), kPingAnswer);
   if (!json) return result;
-  result.paused = json_get_or<std::string>(*json, "paused", kWhat, "").value_or("").substr(0, kMaxReason);
-  result.paused_by_user = json_get_or<bool>(*json, "paused_by_user", kWhat, false).value_or(false);
+  result.paused = json_get_or<std::string>(*json, "paused", kPingAnswer, "").value_or("").substr(0, kMaxPingReason);
+  result.paused_by_user = json_get_or<bool>(*json, "paused_by_user", kPingAnswer, false).value_or(false);
   if (json->is_object() && json->contains("network")) result.network_usage = network_usage_from_json(json->at("network"));
   return result;
 }

@@ -20,7 +20,7 @@ namespace boxlite {
 namespace {
 
 constexpr std::size_t kMaxTable = std::size_t{16} << 20U;
-constexpr std::size_t kMaxFile = 4096;
+constexpr std::size_t kMaxCommFile = 4096;
 constexpr unsigned kListening = 0x0A;
 
 using Address = std::array<std::uint8_t, 16>;  // IPv4 as IPv4-mapped
@@ -114,14 +114,14 @@ bool has_socket(const std::string& process, const std::vector<std::string>& sock
 
 std::string describe(const std::string& pid) {
   const std::string process = "/proc/" + pid;
-  const std::string arguments = read_file(process + "/cmdline", kMaxFile).value_or("");
+  const std::string arguments = read_file(process + "/cmdline", kMaxCommFile).value_or("");
   const std::string program = arguments.substr(0, arguments.find('\0'));
   // Its first argument is the box's id; before that it is handed the port by the box's shim, and by who starts it.
   for (const char* own : {"boxlite-net", "boxlite-shim"}) {
     if (program == own && arguments.size() > program.size() + 1)
       return "box " + printable(arguments.c_str() + program.size() + 1, 64);
   }
-  std::string name = read_file(process + "/comm", kMaxFile).value_or("");
+  std::string name = read_file(process + "/comm", kMaxCommFile).value_or("");
   if (name.ends_with('\n')) name.pop_back();
   return "pid " + pid + " (" + printable(name, 64) + ")";
 }

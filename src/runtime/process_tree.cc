@@ -13,7 +13,7 @@
 namespace boxlite {
 namespace {
 
-constexpr std::size_t kMaxFile = 64U << 10U;
+constexpr std::size_t kMaxProcFile = 64U << 10U;
 
 struct NameAndState {
   std::string name;
@@ -22,7 +22,7 @@ struct NameAndState {
 
 // proc(5), fields 2 and 3 of stat: the name, in parentheses, may hold anything.
 NameAndState name_and_state(pid_t pid) {
-  const auto stat = read_file(fmt::format("/proc/{}/stat", pid), kMaxFile);
+  const auto stat = read_file(fmt::format("/proc/{}/stat", pid), kMaxProcFile);
   if (!stat) return {};
   const std::size_t open = stat->find('(');
   const std::size_t close = stat->rfind(')');
@@ -38,7 +38,7 @@ std::vector<pid_t> children(pid_t pid) {
   const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(tasks.c_str()), ::closedir);
   if (!directory) return result;
   while (const dirent* entry = ::readdir(directory.get())) {
-    const auto list = read_file(fmt::format("{}/{}/children", tasks, entry->d_name), kMaxFile);
+    const auto list = read_file(fmt::format("{}/{}/children", tasks, entry->d_name), kMaxProcFile);
     if (!list) continue;
     std::istringstream numbers(*list);
     for (pid_t child = 0; numbers >> child;) result.push_back(child);

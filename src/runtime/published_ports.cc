@@ -21,7 +21,7 @@ constexpr const char* kDefaultAddress = "127.0.0.1";
 constexpr std::size_t kMaxPorts = 512;
 constexpr int kBacklog = 1024;
 constexpr unsigned kMaxPort = 65535;
-constexpr std::string_view kWhat = "published port";
+constexpr std::string_view kPublishedPort = "published port";
 
 struct Range {
   std::uint16_t first = 0;
@@ -30,7 +30,7 @@ struct Range {
 };
 
 template <typename... Arguments>
-std::unexpected<Error> bad(std::string_view value, fmt::format_string<Arguments...> why, Arguments&&... arguments) {
+std::unexpected<Error> bad_port(std::string_view value, fmt::format_string<Arguments...> why, Arguments&&... arguments) {
   return fail(ErrorCode::kInvalidArgument, "--publish {}: {}", value.empty() ? "\"\"" : value,
               fmt::format(why, std::forward<Arguments>(arguments)...));
 }
@@ -82,7 +82,7 @@ Result<void> add_published(std::string_view text, std::vector<PortRequest>& requ
     rest = rest.substr(0, slash);
     std::ranges::transform(protocol, protocol.begin(),
                            [](char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c); });
-    if (protocol != "tcp" && protocol != "udp") return bad(text, "protocol \"{}\"; there are tcp and udp", protocol);
+    if (protocol != "tcp" && protocol != "udp") return bad_port(text, "protocol \"{}\"; there are tcp and udp", protocol);
   }
   const std::size_t last_colon = rest.rfind(':');
   const bool has_host = last_colon != std::string_view::npos;
@@ -92,27 +92,28 @@ Result<void> add_published(std::string_view text, std::vector<PortRequest>& requ
   std::string_view host_text = host;
   const bool bracket = host.starts_with('[');
   const std::size_t ip_end = bracket ? host.find("]:") : host.rfind(':');
-  if (bracket && ip_end == std::string_view::npos) return bad(text, "write an IPv6 address as [ADDRESS]:HOST:BOX");
+  if (bracket && ip_end == std::string_view::npos) return bad_port(text, "write an IPv6 address as [ADDRESS]:HOST:BOX");
   if (ip_end != std::string_view::npos) {
     ip = bracket ? host.substr(1, ip_end - 1) : host.substr(0, ip_end);
     host_text = host.substr(ip_end + (bracket ? 2 : 1));
-    if (!socket_address(ip, 0)) return bad(text, "\"{}\" is not an IP address", ip);
-    if (!bracket && ip.find(':') != std::string::npos) return bad(text, "write an IPv6 address as [ADDRESS]:HOST:BOX");
+    if (!socket_address(ip, 0)) return bad_port(text, "\"{}\" is not an IP address", ip);
+    if (!bracket && ip.find(':') != std::string::npos) return bad_port(text, "write an IPv6 address as [ADDRESS]:HOST:BOX");
   }
   const auto box = port_range(box_text, 1);
-  if (!box) return bad(text, "\"{}\" is not a port of the box; write HOST:BOX, like 8080:80", box_text);
+  if (!box) return bad_port(text, "\"{}\" is not a port of the box; write HOST:BOX, like 8080:80", box_text);
   std::optional<Range> from;
   if (!host_text.empty() && host_text != "0") {
     from = port_range(host_text, 1);
     if (!from && socket_address(std::string(host_text), 0))
-      return bad(text, "for any free port of {} write {}::{}", host_text, host_text, box_text);
+      return bad_port(text, "for any free port of {} write {}::{}", host_text, host_text, box_text);
     if (!from)
-      return bad(text, "\"{}\" is not a port of the host, nor a range of them; write [IP:]HOST:BOX, like 8080:80", host_text);
+      return bad_port(text, "\"{}\" is not a port of the host, nor a range of them; write [IP:]HOST:BOX, like 8080:80",
+                      host_text);
     if (box->size() > 1 && from->size() != box->size()) {
-      return bad(text, "{} ports of the host for {} of the box; the ranges must be of one size", from->size(), box->size());
+      return bad_port(text, "{} ports of the host for {} of the box; the ranges must be of one size", from->size(), box->size());
     }
   }
-  if (requests.size() + box->size() > kMaxPorts) return bad(text, "more than {} ports", kMaxPorts);
+  if (requests.size() + box->size() > kMaxPorts) return bad_port(text, "more than {} ports", kMaxPorts);
   for (unsigned i = 0; i < box->size(); ++i) {
     PortRequest request;
     request.host_ip = ip;
@@ -262,11 +263,11 @@ Json to_json(const PortRequest& request) {
 
 Result<PortRequest> port_request_from_json(const Json& json) {
   PortRequest request;
-  TRY_ASSIGN(request.host_ip, json_get<std::string>(json, "host_ip", kWhat));
-  TRY_ASSIGN(request.first, json_get<std::uint16_t>(json, "first", kWhat));
-  TRY_ASSIGN(request.last, json_get<std::uint16_t>(json, "last", kWhat));
-  TRY_ASSIGN(request.box_port, json_get<std::uint16_t>(json, "box_port", kWhat));
-  TRY_ASSIGN(request.protocol, json_get<std::string>(json, "protocol", kWhat));
+  TRY_ASSIGN(request.host_ip, json_get<std::string>(json, "host_ip", kPublishedPort));
+  TRY_ASSIGN(request.first, json_get<std::uint16_t>(json, "first", kPublishedPort));
+  TRY_ASSIGN(request.last, json_get<std::uint16_t>(json, "last", kPublishedPort));
+  TRY_ASSIGN(request.box_port, json_get<std::uint16_t>(json, "box_port", kPublishedPort));
+  TRY_ASSIGN(request.protocol, json_get<std::string>(json, "protocol", kPublishedPort));
   return request;
 }
 
@@ -276,10 +277,10 @@ Json to_json(const PublishedPort& port) {
 
 Result<PublishedPort> published_port_from_json(const Json& json) {
   PublishedPort port;
-  TRY_ASSIGN(port.host_ip, json_get<std::string>(json, "host_ip", kWhat));
-  TRY_ASSIGN(port.host_port, json_get<std::uint16_t>(json, "host_port", kWhat));
-  TRY_ASSIGN(port.box_port, json_get<std::uint16_t>(json, "box_port", kWhat));
-  TRY_ASSIGN(port.protocol, json_get<std::string>(json, "protocol", kWhat));
+  TRY_ASSIGN(port.host_ip, json_get<std::string>(json, "host_ip", kPublishedPort));
+  TRY_ASSIGN(port.host_port, json_get<std::uint16_t>(json, "host_port", kPublishedPort));
+  TRY_ASSIGN(port.box_port, json_get<std::uint16_t>(json, "box_port", kPublishedPort));
+  TRY_ASSIGN(port.protocol, json_get<std::string>(json, "protocol", kPublishedPort));
   return port;
 }
 

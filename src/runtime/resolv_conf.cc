@@ -9,16 +9,16 @@
 namespace boxlite {
 namespace {
 
-constexpr std::size_t kMaxFile = 64 * 1024;
+constexpr std::size_t kMaxResolvConf = 64 * 1024;
 constexpr std::size_t kMaxServers = 3;  // MAXNS of the C library
 constexpr std::size_t kMaxDomains = 6;
-constexpr std::size_t kMaxDomain = 253;
+constexpr std::size_t kMaxSearchDomain = 253;
 
 bool is_domain(std::string_view text) {
   const auto fits = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
   };
-  return !text.empty() && text != "." && text.size() <= kMaxDomain && std::ranges::all_of(text, fits);
+  return !text.empty() && text != "." && text.size() <= kMaxSearchDomain && std::ranges::all_of(text, fits);
 }
 
 }  // namespace
@@ -45,7 +45,7 @@ HostResolver parse_resolv_conf(std::string_view text) {
 }
 
 Result<HostResolver> read_host_resolver() {
-  TRY_ASSIGN(const std::string text, read_file("/etc/resolv.conf", kMaxFile));
+  TRY_ASSIGN(const std::string text, read_file("/etc/resolv.conf", kMaxResolvConf));
   return parse_resolv_conf(text);
 }
 

@@ -18,7 +18,7 @@
 namespace boxlite {
 namespace {
 
-constexpr auto kPatience = std::chrono::seconds(10);
+constexpr auto kKillPatience = std::chrono::seconds(10);
 constexpr auto kOwnEndPatience = std::chrono::seconds(3);
 
 // The number in "Pid:\t123" of a pidfd's fdinfo; nullopt once the process is gone.
@@ -66,18 +66,18 @@ Result<void> wait_vm_gone(const HomePaths& paths, const std::string& id) {
     // They end by themselves when their shim has, unless they have been stopped (SIGSTOP) or hang.
     TRY_ASSIGN(const std::vector<UniqueFd> holders, lock_holders(path));
     for (const UniqueFd& holder : holders) TRY(signal_process(holder.get(), SIGKILL));
-    lock = OfdLock::acquire(path, kPatience);
+    lock = OfdLock::acquire(path, kKillPatience);
   }
   if (lock) return {};
   if (lock.error().code() != ErrorCode::kUnavailable) return std::unexpected(lock.error());
   return fail(ErrorCode::kUnavailable,
               "processes of the VM of box {} are still ending after {} s (waiting for a disk?); they have been killed, so try "
               "again later",
-              id, (kOwnEndPatience + kPatience).count());
+              id, (kOwnEndPatience + kKillPatience).count());
 }
 
 Result<void> kill_shim(const HomePaths& paths, const std::string& id) {
-  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  const auto deadline = std::chrono::steady_clock::now() + kKillPatience;
   std::vector<UniqueFd> children;
   for (;;) {
     TRY_ASSIGN(const std::optional<UniqueFd> shim, open_lease_holder(paths, id));
@@ -89,7 +89,7 @@ Result<void> kill_shim(const HomePaths& paths, const std::string& id) {
     if (!ended) {
       return fail(ErrorCode::kUnavailable,
                   "the shim of box {} was killed and is still ending after {} s (waiting for a disk?); try again later", id,
-                  kPatience.count());
+                  kKillPatience.count());
     }
   }
   TRY(wait_vm_gone(paths, id));

@@ -67,7 +67,7 @@ using Clock = std::chrono::steady_clock;
 
 // From the configuration to the lease a shim does next to nothing. More than this means that it is stopped or stuck.
 constexpr auto kLeaseTimeout = std::chrono::seconds(60);
-constexpr auto kAnswerTimeout = std::chrono::seconds(2);
+constexpr auto kStartAnswerTimeout = std::chrono::seconds(2);
 constexpr auto kReapTimeout = std::chrono::seconds(5);
 constexpr std::string_view kReport = "the shim's report";
 
@@ -104,7 +104,7 @@ Result<WaitOutcome> wait_while_changing(const Context& context, const BoxRow& ro
     TRY_ASSIGN(const Observation seen, observe(context.paths, context.database, row));
     const DerivedStatus derived = derive_status(seen);
     if (derived.status == BoxStatus::kRunning) {
-      const PingAnswer answer = ping_shims({context.paths.box(row.id)}, Clock::now() + kAnswerTimeout).front();
+      const PingAnswer answer = ping_shims({context.paths.box(row.id)}, Clock::now() + kStartAnswerTimeout).front();
       if (answer.paused_by_user) return std::unexpected(paused_error(row.name));
       return WaitOutcome::kRuns;
     }

@@ -33,7 +33,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr auto kAnswerTimeout = std::chrono::seconds(2);
+constexpr auto kStopAnswerTimeout = std::chrono::seconds(2);
 constexpr auto kSlack = std::chrono::seconds(5);  // beyond the grace, for sync and power-off
 constexpr auto kRetryPause = milliseconds(100);   // a shim that is only just starting does not listen yet
 
@@ -42,7 +42,7 @@ milliseconds until(Clock::time_point deadline) {
 }
 
 bool answers(const Context& context, const BoxRow& row) {
-  return ping_shims({context.paths.box(row.id)}, Clock::now() + kAnswerTimeout).front().result == PingResult::kAnswered;
+  return ping_shims({context.paths.box(row.id)}, Clock::now() + kStopAnswerTimeout).front().result == PingResult::kAnswered;
 }
 
 // Asks until the shim has taken the request, has ended, or the deadline has passed. True: it has ended.
@@ -52,7 +52,7 @@ Result<bool> request_stop(const Context& context, const BoxRow& row, std::chrono
                      {"grace_ms", std::chrono::duration_cast<milliseconds>(grace).count()},
                      {"keep", removal == AutoRemoval::kNotThisTime}};
   while (Clock::now() < deadline) {
-    const auto asked = control_call(context.paths.box(row.id), call, std::min<milliseconds>(kAnswerTimeout, until(deadline)));
+    const auto asked = control_call(context.paths.box(row.id), call, std::min<milliseconds>(kStopAnswerTimeout, until(deadline)));
     if (asked) return false;
     if (asked.error().code() != ErrorCode::kUnavailable) return std::unexpected(asked.error());
     TRY_ASSIGN(const bool ended, wait_process_end(shim, std::min<milliseconds>(kRetryPause, until(deadline))));
@@ -62,7 +62,7 @@ Result<bool> request_stop(const Context& context, const BoxRow& row, std::chrono
 }
 
 Result<void> ask_shim(const Context& context, const BoxRow& row, std::string_view call) {
-  auto asked = control_call(context.paths.box(row.id), {{"call", call}}, kAnswerTimeout);
+  auto asked = control_call(context.paths.box(row.id), {{"call", call}}, kStopAnswerTimeout);
   if (asked) return {};
   // What it refuses it gives the reason for.
   if (asked.error().code() == ErrorCode::kInvalidState) return std::unexpected(asked.error().context("box " + row.name));
@@ -200,7 +200,7 @@ Result<void> unpause_box(const Context& context, const BoxRow& row) {
 
 Result<void> signal_box(const Context& context, const BoxRow& row, int signal) {
   // What stands still cannot die: it goes on for that, as under docker. Whether it stood still does not matter.
-  if (signal == SIGKILL) (void)control_call(context.paths.box(row.id), {{"call", "unpause"}}, kAnswerTimeout);
+  if (signal == SIGKILL) (void)control_call(context.paths.box(row.id), {{"call", "unpause"}}, kStopAnswerTimeout);
   TRY(refuse_silent(context, row));
   auto sent = control_call(context.paths.box(row.id), {{"call", "signal"}, {"signal", signal}}, kAgentTimeout);
   if (sent) return {};
@@ -223,7 +223,7 @@ Result<int> wait_box(const Context& context, const BoxRow& row) {
     const DerivedStatus derived = derive_status(seen);
     if (seen.op_lock_held && (rests_on_absence(seen) || seen.row.remove_intent)) {
       // Whoever has ended it is about to write so, and may remove it then.
-      TRY(sys::poll_one(watch.fd(), POLLIN, kAnswerTimeout));
+      TRY(sys::poll_one(watch.fd(), POLLIN, kStopAnswerTimeout));
       watch.drain();
       if (const auto record = watch.record(current.generation)) return exit_code_of(row, *record);
       continue;

@@ -26,15 +26,15 @@
 namespace boxlite {
 namespace {
 
-constexpr int kVersion = 1;
-constexpr std::string_view kWhat = "template";
+constexpr int kTemplateVersion = 1;
+constexpr std::string_view kTemplate = "template";
 constexpr std::size_t kMostKept = 12;
-constexpr std::size_t kMaxRecord = std::size_t{64} << 10U;
+constexpr std::size_t kMaxTemplateRecord = std::size_t{64} << 10U;
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20U;
 // Beyond the guest's whole memory, so that a making never fills the disk.
 constexpr std::uint64_t kSpareBytes = 256 * kMiB;
 // Making one takes a boot; a busy host may need ten times as long, and others may come first.
-constexpr auto kPatience = std::chrono::minutes(2);
+constexpr auto kMakerPatience = std::chrono::minutes(2);
 // What a start has found is not removed before it had time to open it.
 constexpr std::int64_t kInUseSeconds = 600;
 // The VM of a template of root's; it owns nothing but the memory file, while it is made.
@@ -96,9 +96,9 @@ std::string record_path(const std::string& directory) { return directory + "/che
 
 Result<Template> open_template(const std::string& directory, const Json& machine, bool mounted) {
   const std::string path = record_path(directory);
-  TRY_ASSIGN(const std::string text, read_file(path, kMaxRecord));
+  TRY_ASSIGN(const std::string text, read_file(path, kMaxTemplateRecord));
   TRY_ASSIGN(const Json record, parse_json(text, path));
-  if (!record.is_object() || record.value("version", 0) != kVersion || record.value("machine", Json()) != machine)
+  if (!record.is_object() || record.value("version", 0) != kTemplateVersion || record.value("machine", Json()) != machine)
     return fail(ErrorCode::kNotFound, "{} is of another machine", path);
   Template found = at(directory, mounted);
   TRY_ASSIGN(const std::uint32_t now, device_state_checksum(found.device_state));
@@ -206,7 +206,7 @@ Result<Template> make_template(const HomePaths& paths, const StartPrograms& prog
   TRY_ASSIGN(const std::uint32_t sum, device_state_checksum(made.device_state));
   for (const std::string& path : {made.memory, made.device_state, disk}) TRY(seal(path));
   if (!mounted) TRY(sys::unlink(disk));
-  const Json record = {{"version", kVersion},          {"kind", "template"},        {"machine", machine},
+  const Json record = {{"version", kTemplateVersion},  {"kind", "template"},        {"machine", machine},
                        {"memory_bytes", memory_bytes}, {"device_state_crc32", sum}, {"created_at", sys::utc_now()}};
   TRY(write_file_volatile(record_path(work), dump_json(record, 1) + "\n", 0600));
   TRY(sys::rename(work, directory));
@@ -280,7 +280,7 @@ std::optional<Template> ensure_template(const HomePaths& paths, const StartProgr
   const std::string directory = paths.templates() + "/" + boot_prefix(boot) + hash(dump_json(*machine));
   if (auto found = open_template(directory, *machine, mounted)) return *found;
   if (has_failed(directory)) return std::nullopt;
-  const auto lock = OfdLock::acquire(lock_path(paths), kPatience);
+  const auto lock = OfdLock::acquire(lock_path(paths), kMakerPatience);
   if (!lock) return std::nullopt;
   auto found = open_template(directory, *machine, mounted);
   if (found) return *found;
@@ -297,7 +297,7 @@ std::optional<Template> ensure_template(const HomePaths& paths, const StartProgr
 }
 
 void drop_template(const HomePaths& paths, const Template& bad, const std::string& reason) {
-  const auto lock = OfdLock::acquire(lock_path(paths), kPatience);
+  const auto lock = OfdLock::acquire(lock_path(paths), kMakerPatience);
   if (!lock) return;
   // Once may have been somebody's SIGKILL, or the host's lack of memory.
   const std::string once = bad.directory + std::string(kDropped);
@@ -310,7 +310,8 @@ TemplateUsage template_usage(const HomePaths& paths) {
   TemplateUsage usage;
   for (const Entry& entry : entries(paths)) {
     if (is_failure(entry)) {
-      if (const auto text = read_file(entry.path, kMaxRecord)) usage.failures.push_back(text->substr(0, text->find('\n')));
+      if (const auto text = read_file(entry.path, kMaxTemplateRecord))
+        usage.failures.push_back(text->substr(0, text->find('\n')));
     } else if (entry.used > 0) {
       ++usage.count;
       usage.bytes += disk_usage(entry.path);

@@ -10,7 +10,7 @@
 namespace boxlite::shim {
 namespace {
 
-constexpr std::size_t kReadSize = std::size_t{64} * 1024;
+constexpr std::size_t kAgentReadSize = std::size_t{64} * 1024;
 
 portal::Nonce fresh_nonce() {
   portal::Nonce nonce;
@@ -46,7 +46,7 @@ AgentLink::AgentLink(EventLoop& loop, int fd)
                                             if (const auto to = listener(id)) to->on_writable();
                                           },
                                       .on_output = [this] { schedule_flush(); }}),
-      buffer_(kReadSize) {}
+      buffer_(kAgentReadSize) {}
 
 std::shared_ptr<StreamListener> AgentLink::listener(portal::StreamId id) const {
   const auto found = listeners_.find(id);

@@ -10,25 +10,25 @@
 namespace boxlite::shim {
 namespace {
 
-constexpr const char* kId = "0123456789ab";
+constexpr const char* kAuditedBox = "0123456789ab";
 constexpr std::uint64_t kLimit = 1024 * 1024;
 
 class AuditTest : public ::testing::Test {
  protected:
   AuditTest() : home_(*TempDir::create("/tmp", "audit-")), paths_(home_.path()) {
-    std::filesystem::create_directories(paths_.box(kId));
+    std::filesystem::create_directories(paths_.box(kAuditedBox));
   }
 
   std::vector<Json> lines(const std::string& suffix = "") const {
     std::vector<Json> read;
-    std::ifstream file(paths_.audit_log(kId) + suffix);
+    std::ifstream file(paths_.audit_log(kAuditedBox) + suffix);
     for (std::string line; std::getline(file, line);) read.push_back(*parse_json(line, "line"));
     return read;
   }
 
   TempDir home_;
   HomePaths paths_;
-  Audit audit_{paths_, kId, 7};
+  Audit audit_{paths_, kAuditedBox, 7};
 };
 
 proto::Call exec_call(const std::vector<std::string>& words) {
@@ -54,8 +54,8 @@ TEST_F(AuditTest, TheLogIsBoundedAndTheNewestLinesAreThere) {
   const std::vector<std::string> words(100, std::string(100, 'x'));
   int execs = 0;
   for (; execs < 1000; ++execs) audit_.called(exec_call(words), {execs, 0});
-  EXPECT_LE(std::filesystem::file_size(paths_.audit_log(kId)), kLimit);
-  EXPECT_LE(std::filesystem::file_size(paths_.audit_log(kId) + ".1"), kLimit);
+  EXPECT_LE(std::filesystem::file_size(paths_.audit_log(kAuditedBox)), kLimit);
+  EXPECT_LE(std::filesystem::file_size(paths_.audit_log(kAuditedBox) + ".1"), kLimit);
   EXPECT_EQ(lines().back()["pid"], execs - 1);
   EXPECT_EQ(lines(".1").back()["pid"].get<int>() + 1, lines().front()["pid"].get<int>()) << "none is lost in between";
 }
@@ -88,9 +88,9 @@ TEST_F(AuditTest, CallsThatDoNotLeadIntoTheBoxAreNotTold) {
 }
 
 TEST_F(AuditTest, WhereThereIsNoSpaceTheBoxGoesOn) {
-  std::filesystem::remove_all(paths_.box(kId));
+  std::filesystem::remove_all(paths_.box(kAuditedBox));
   audit_.denied("tcp to 192.0.2.1:80");  // as on a full disk, there is nowhere to write to
-  EXPECT_FALSE(std::filesystem::exists(paths_.audit_log(kId)));
+  EXPECT_FALSE(std::filesystem::exists(paths_.audit_log(kAuditedBox)));
 }
 
 }  // namespace

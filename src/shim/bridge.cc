@@ -10,7 +10,7 @@
 namespace boxlite::shim {
 namespace {
 
-constexpr std::size_t kReadSize = std::size_t{32} * 1024;
+constexpr std::size_t kBridgeReadSize = std::size_t{32} * 1024;
 
 bool hung_up(int socket) {
   pollfd entry = {socket, 0, 0};
@@ -64,7 +64,7 @@ void Bridge::on_writable() {
 
 void Bridge::read_client() {
   if (closed_ || client_done_) return;
-  std::array<std::byte, kReadSize> buffer;
+  std::array<std::byte, kBridgeReadSize> buffer;
   const std::size_t room = std::min(buffer.size(), link_.writable(id_));
   if (room == 0) return;  // on_writable() goes on
   const ssize_t count = ::recv(client_.get(), buffer.data(), room, MSG_DONTWAIT);
@@ -89,7 +89,7 @@ void Bridge::client_ended() {
 // What it had sent is delivered as far as the stream takes it now; the rest would wait for a box that may never read.
 void Bridge::client_gone() {
   if (closed_) return;
-  std::array<std::byte, kReadSize> buffer;
+  std::array<std::byte, kBridgeReadSize> buffer;
   while (!client_done_ && link_.writable(id_) > 0) {
     const std::size_t room = std::min(buffer.size(), link_.writable(id_));
     const ssize_t count = ::recv(client_.get(), buffer.data(), room, MSG_DONTWAIT);

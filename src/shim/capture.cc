@@ -16,7 +16,7 @@
 namespace boxlite::shim {
 namespace {
 
-constexpr std::size_t kMaxLine = 4096;
+constexpr std::size_t kMaxGuardLine = 4096;
 // For the guest to come to rest; under load it may take ten times as long as it should.
 constexpr auto kFreezePatience = std::chrono::seconds(60);
 constexpr auto kAskPatience = std::chrono::seconds(60);
@@ -80,7 +80,7 @@ void Capture::read_client() {
     if (count < 0 && (errno == EAGAIN || errno == EINTR)) return self->read_client();
     if (count <= 0) return self->give_up(Error(ErrorCode::kUnavailable, "whoever asked for it has gone"));
     self->input_.append(part.data(), static_cast<std::size_t>(count));
-    if (self->input_.size() > kMaxLine) return self->give_up(Error(ErrorCode::kInvalidArgument, "a line is too long"));
+    if (self->input_.size() > kMaxGuardLine) return self->give_up(Error(ErrorCode::kInvalidArgument, "a line is too long"));
     for (std::size_t end = self->input_.find('\n'); end != std::string::npos; end = self->input_.find('\n')) {
       const std::string line = self->input_.substr(0, end);
       self->input_.erase(0, end + 1);

@@ -13,7 +13,7 @@ namespace boxlite::shim {
 namespace {
 
 constexpr std::size_t kTail = 4096;
-constexpr std::size_t kMaxLine = 200;
+constexpr std::size_t kMaxConsoleLine = 200;
 
 }  // namespace
 
@@ -55,7 +55,7 @@ std::string LogPump::last_lines(std::size_t count) const {
     std::string_view line = newline == std::string_view::npos ? rest : rest.substr(newline + 1);
     rest = newline == std::string_view::npos ? std::string_view() : rest.substr(0, newline);
     const std::size_t last = line.find_last_not_of(" \t\r");
-    if (last != std::string_view::npos) lines.push_back(printable(line.substr(0, last + 1), kMaxLine));
+    if (last != std::string_view::npos) lines.push_back(printable(line.substr(0, last + 1), kMaxConsoleLine));
   }
   std::string joined;
   for (auto it = lines.rbegin(); it != lines.rend(); ++it) joined += (joined.empty() ? "" : " | ") + *it;

@@ -20,7 +20,7 @@ namespace {
 
 // Whoever waits for the template, which holds nothing that is needed, can boot a box in that time.
 constexpr auto kPatience = std::chrono::seconds(90);
-constexpr std::uint64_t kConsoleLogLimit = 1 << 20U;
+constexpr std::uint64_t kTemplateConsoleLimit = 1 << 20U;
 
 std::string folder_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
 
@@ -35,7 +35,7 @@ Result<void> TemplateMaker::run() {
 
 Result<void> TemplateMaker::begin() {
   TRY_ASSIGN(state_file_, sys::open(job_.device_state, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-  TRY_ASSIGN(BoundedLog console_log, BoundedLog::begin(job_.console_log, kConsoleLogLimit));
+  TRY_ASSIGN(BoundedLog console_log, BoundedLog::begin(job_.console_log, kTemplateConsoleLimit));
   vmm::Nic nic;
   UniqueFd nic_end;
   if (job_.nic) {

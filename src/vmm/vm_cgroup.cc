@@ -29,7 +29,7 @@ Result<void> write_control(const std::string& path, std::string_view text) {
   return {};
 }
 
-std::string parent_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
+std::string parent_cgroup(const std::string& path) { return path.substr(0, path.rfind('/')); }
 
 bool has_memory_and_pids(const std::string& file) {
   std::istringstream words(read_file(file, kMaxFile).value_or(""));
@@ -102,7 +102,7 @@ Result<std::string> find_cgroup_place(const std::string& root) {
   while (cgroup.ends_with('/')) cgroup.pop_back();
 
   std::string place;
-  for (std::string below = cgroup;; below = parent_of(below)) {
+  for (std::string below = cgroup;; below = parent_cgroup(below)) {
     const std::string directory = hierarchy.directory + below;
     if (may_use(root + directory) && has_memory_and_pids(root + directory + "/cgroup.subtree_control")) place = directory;
     if (below.empty()) break;
@@ -137,7 +137,7 @@ Result<void> remove_cgroup(const std::string& path, std::chrono::milliseconds pa
 Result<void> kill_cgroup(const std::string& path) { return write_control(path + "/cgroup.kill", "1"); }
 
 Result<std::unique_ptr<VmCgroup>> VmCgroup::create(const std::string& path, const CgroupLimits& limits) {
-  const std::string ours = parent_of(path);
+  const std::string ours = parent_cgroup(path);
   if (::mkdir(ours.c_str(), 0755) < 0 && errno != EEXIST) return fail_errno("make the cgroup {}", ours);
   TRY(write_control(ours + "/cgroup.subtree_control", "+memory +pids"));
   TRY(remove_cgroup(path, std::chrono::milliseconds(0)));

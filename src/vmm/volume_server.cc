@@ -13,7 +13,7 @@ namespace {
 constexpr const char* kProgram = "/boxlite-volume";
 constexpr const char* kRoot = "/volume";
 // The file system may be slow; then the server ends a little later.
-constexpr auto kEndPatience = std::chrono::seconds(5);
+constexpr auto kServerEndPatience = std::chrono::seconds(5);
 
 }  // namespace
 
@@ -70,10 +70,10 @@ Result<ExitStatus> VolumeServer::wait() {
 VolumeServer::~VolumeServer() {
   if (!jail_ || reaped_) return;
   connection_.reset();
-  auto ended = wait_process_end(jail_->pidfd(), kEndPatience);
+  auto ended = wait_process_end(jail_->pidfd(), kServerEndPatience);
   if (ended && !*ended) {
     (void)jail_->kill(SIGKILL);  // it has been stopped (SIGSTOP), or hangs; so does the server, which ends with its parent
-    ended = wait_process_end(jail_->pidfd(), kEndPatience);
+    ended = wait_process_end(jail_->pidfd(), kServerEndPatience);
   }
   if (ended && *ended) (void)jail_->wait();
 }
