@@ -32,12 +32,12 @@ run "fuzzers" scripts/fuzz.sh 15
 if [ "$(id -u)" -eq 0 ]; then
     echo "== end-to-end as root and as boxlite-test, side by side; as it goes on: build/test-*.log"
     # A shell starts what it does not wait for deaf to Ctrl-C, which tests type.
-    # What is dear and the same for both is shared (tests/fault, identity.py). Root's boxes go on from templates, the user's boot.
+    # What is dear and the same for both is done by one of the two (identity.py). Root's boxes go on from templates, the user's boot.
     env --default-signal=INT,QUIT -u BOXLITE_TEST_USER BOXLITE_BESIDE_USER=1 BOXLITE_FAULTS=kill9 BOXLITE_CHAOS_SECONDS=180 \
-        "$python" -m pytest tests -q -rsxX --durations=25 >build/test-root.log 2>&1 &
+        "$python" -m pytest tests -q -rsxX --durations=40 >build/test-root.log 2>&1 &
     root=$!
     env --default-signal=INT,QUIT BOXLITE_TEST_USER=boxlite-test BOXLITE_TEST_COLD=1 BOXLITE_FAULTS="error ENOSPC" BOXLITE_MANY_BOXES=20 \
-        "$python" -m pytest tests -q -rsxX --durations=25 >build/test-boxlite-test.log 2>&1 &
+        "$python" -m pytest tests -q -rsxX --durations=40 >build/test-boxlite-test.log 2>&1 &
     user=$!
     # Whoever ends the run from outside sees in what was printed where it was.
     seconds=0

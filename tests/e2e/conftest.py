@@ -14,8 +14,8 @@ import tempfile
 
 import pytest
 from boxlite_testing import identity, oci, outcome
-from boxlite_testing.cli import BIN_DIR, Boxlite
-from boxlite_testing.fixtures import boxlite, demo, folder, images, pytest_runtest_makereport  # noqa: F401
+from boxlite_testing.cli import BIN_DIR
+from boxlite_testing.fixtures import boxlite, demo, folder, homes, images, pytest_runtest_makereport, used, used_warm  # noqa: F401
 from boxlite_testing.registry import Registry
 
 
@@ -31,18 +31,18 @@ def pytest_sessionstart():
 
 
 @pytest.fixture(scope="module")
-def home(request):
-    runner = Boxlite()
+def home(request, homes):
+    runner = homes.take()
     yield runner
-    runner.close(failed=outcome.has_failed(request, request.module.__name__))
+    homes.give_back(runner, outcome.has_failed(request, request.module.__name__))
 
 
 @pytest.fixture(scope="module")
-def shared(request, demo):
-    runner = Boxlite()
+def shared(request, homes, demo):
+    runner = homes.take()
     runner.ok("run", "-d", "--name", "box", "-e", "FROM_BOX=yes", demo, "sleep", "infinity")
     yield runner
-    runner.close(failed=outcome.has_failed(request, request.module.__name__))
+    homes.give_back(runner, outcome.has_failed(request, request.module.__name__))
 
 
 @pytest.fixture(scope="session")

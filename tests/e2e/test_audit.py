@@ -6,6 +6,7 @@ import re
 import signal
 
 from boxlite_testing import identity
+from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
 

@@ -13,6 +13,7 @@ import time
 import pytest
 from boxlite_testing import census, identity, proc
 from boxlite_testing.failpoints import Trace
+from boxlite_testing.fixtures import used_warm as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"
@@ -101,6 +102,7 @@ def test_ports_of_the_host_are_given_anew_and_connections_are_broken(boxlite, de
         wait_until(lambda box=box: answer(box) == boxlite.inspect(box)["id"], "each answers by itself")
 
 
+@identity.by_root
 def test_twenty_share_what_their_parent_has_written(boxlite, demo):
     boxlite.ok("run", "-d", "--name", "a", "--network", "none", "--memory", "512m", demo, "sleep", "10000")
     size = 200 << 20
@@ -128,6 +130,7 @@ def test_twenty_share_what_their_parent_has_written(boxlite, demo):
     assert more + size < 1.5 * size, f"{more >> 20} MiB beyond 20 idle boxes of {idle >> 20} MiB each"
 
 
+@identity.by_root
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_stream_of_100_mb_is_not_disturbed(boxlite, demo, count):
     boxlite.ok("run", "-d", "--name", "a", demo, "sleep", "10000")

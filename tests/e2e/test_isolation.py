@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import re
+from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 
 PROCESSES = {"vm", "shim", "network", "volumes"}
 

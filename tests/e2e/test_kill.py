@@ -6,6 +6,7 @@ import time
 
 import pytest
 from boxlite_testing import census, proc
+from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
 SHIM_DEADLINE = 30.0

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 from boxlite_testing import census, proc
+from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
 

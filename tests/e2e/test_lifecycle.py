@@ -5,6 +5,7 @@ import subprocess
 import time
 
 from boxlite_testing import identity
+from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
 # A main command that says which signals it gets, and ends at TERM.

@@ -4,6 +4,7 @@ import datetime
 import re
 
 import pytest
+from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
 # Two pipes have no order between them: the last line comes when all others are known to be kept.

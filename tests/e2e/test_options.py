@@ -6,6 +6,7 @@ import signal
 
 import pytest
 from boxlite_testing import oci
+from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.terminal import Terminal
 from boxlite_testing.waiting import wait_until
 

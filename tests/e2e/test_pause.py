@@ -7,6 +7,7 @@ import time
 
 import pytest
 from boxlite_testing import census
+from boxlite_testing.fixtures import used_warm as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
 COUNT = "i=0; while :; do i=$((i+1)); echo $i >/count; sleep 0.1; done"

@@ -2,6 +2,7 @@
 
 import signal
 
+from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
 

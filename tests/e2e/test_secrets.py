@@ -12,6 +12,7 @@ import time
 
 import pytest
 from boxlite_testing import identity, oci, proc
+from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.registry import Registry
 
 

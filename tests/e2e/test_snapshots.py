@@ -8,7 +8,9 @@ import os
 import subprocess
 
 import pytest
+from boxlite_testing import identity
 from boxlite_testing.failpoints import Trace
+from boxlite_testing.fixtures import used_warm as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"
@@ -136,6 +138,7 @@ def test_a_box_with_volumes_keeps_its_disk_alone(boxlite, demo, folder):
     assert told(boxlite) == "one" and boxlite.ok("exec", "a", "cat", "/data/f") == "stays\n"
 
 
+@identity.by_root
 @pytest.mark.parametrize("memory", [False, True], ids=["disk", "memory"])
 def test_a_stream_of_100_mb_and_a_writer_are_not_disturbed(boxlite, demo, memory):
     boxlite.ok("run", "-d", "--name", "a", demo, *SLEEP)

@@ -4,6 +4,7 @@ import os
 import random
 import threading
 
+from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
 SEED = int(os.environ.get("BOXLITE_TEST_SEED", "565"))

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 from boxlite_testing import oci, proc
+from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.terminal import Terminal
 from boxlite_testing.waiting import wait_until
 

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from boxlite_testing import census, proc
+from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import DEADLINE, wait_until
 
 CALLS = [["exec", "a", "true"], ["attach", "--no-stdin", "a"], ["top", "a"], ["kill", "a"], ["cp", "a:/etc/passwd", "-"],

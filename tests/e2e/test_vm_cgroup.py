@@ -6,6 +6,7 @@ import os
 import pytest
 from boxlite_testing import leftovers
 from boxlite_testing.cli import BIN_DIR
+from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 
 MIB = 1 << 20
 # An ordinary user's as systemd delegates one: user/ is his, hands down what he may bound, and has no process of its own.

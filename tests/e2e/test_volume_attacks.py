@@ -11,6 +11,7 @@ import time
 
 import pytest
 from boxlite_testing import identity
+from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.ninep import Client, servers
 
 FULL_SIZE = bool(os.environ.get("BOXLITE_FULL_SIZE"))  # make soak

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 from boxlite_testing import census, oci
+from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
 FILES = 100

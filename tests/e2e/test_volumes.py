@@ -11,6 +11,7 @@ import subprocess
 
 import pytest
 from boxlite_testing import identity, oci
+from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.ninep import Client, servers
 from boxlite_testing.waiting import wait_until
 

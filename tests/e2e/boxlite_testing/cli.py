@@ -131,7 +131,7 @@ class Boxlite:
             for process in census.processes(self.home):
                 process.kill(signal.SIGKILL)
             if failed:
-                print(f"\nkept: {self.directory}\n{told or self.tails()}")
+                print(f"\nkept: {self.directory}, home {self.home}\n{told or self.tails()}")
             else:
                 shutil.rmtree(self.directory)
 

@@ -1,4 +1,9 @@
-"""Fixtures that the conftest of each folder of tests with boxes takes in: a home for one test, the test image, who has failed."""
+"""Fixtures that the conftest of each folder of tests with boxes takes in: a home for one test, the test image, who has failed.
+
+A module whose tests want no more of a home than room for boxes of the test image says so, and goes through far faster:
+
+    from boxlite_testing.fixtures import used as boxlite    # or used_warm, where going on from templates is what is tested
+"""
 
 import os
 import shutil
@@ -8,6 +13,7 @@ import pytest
 
 from boxlite_testing import identity, oci, outcome
 from boxlite_testing.cli import Boxlite
+from boxlite_testing.homes import Homes
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -22,6 +28,28 @@ def boxlite(request):
     runner = Boxlite()
     yield runner
     runner.close(failed=outcome.has_failed(request, request.node.nodeid))
+
+
+@pytest.fixture(scope="session")
+def homes(demo):
+    homes = Homes(demo)
+    yield homes
+    homes.close()
+
+
+@pytest.fixture
+def used(request, homes):
+    """As `boxlite`, in a home that other tests have used before."""
+    runner = homes.take()
+    yield runner
+    homes.give_back(runner, outcome.has_failed(request, request.node.nodeid))
+
+
+@pytest.fixture
+def used_warm(used):
+    """As `used`; boxes go on from templates, in a run in which all others boot too."""
+    used.environment.pop("BOXLITE_COLD", None)
+    return used
 
 
 @pytest.fixture
