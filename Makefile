@@ -73,7 +73,7 @@ test-asan:
 	guest/kernel/build.sh build/asan/guest/vmlinux
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ctest --test-dir build/asan -E NOT_BUILT --output-on-failure -j $(JOBS)
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=detect_leaks=0 BOXLITE_SANITIZED=1 BOXLITE_BIN_DIR=$(CURDIR)/build/asan/bin \
-	  $(PYTHON) -m pytest tests/integration -q -rsxX --deselect tests/integration/test_install.py
+	  $(PYTHON) -m pytest tests/integration -q -rsxX --durations=15 --deselect tests/integration/test_install.py
 
 test-tsan:
 	cmake --preset tsan >/dev/null

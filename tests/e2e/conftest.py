@@ -15,7 +15,7 @@ import tempfile
 import pytest
 from boxlite_testing import identity, oci, outcome
 from boxlite_testing.cli import BIN_DIR
-from boxlite_testing.fixtures import boxlite, demo, folder, homes, images, pytest_runtest_makereport, used, used_warm  # noqa: F401
+from boxlite_testing.fixtures import boxlite, demo, folder, fresh, homes, images, pytest_runtest_makereport, used, used_warm  # noqa: F401
 from boxlite_testing.registry import Registry
 
 

@@ -104,19 +104,24 @@ def test_ten_megabytes_come_without_loss_and_duplicate_through_a_client_that_is_
     exact = shared.spawn(shared.home, "box", session, len(seen), program="attach_client")
     # A command line knows no offset: it begins with the oldest that is kept.
     replay = shared.spawn("attach", "box", session)
-    rest, replayed = {}, bytearray()
-    readers = [threading.Thread(target=lambda: rest.update(out=exact.communicate(timeout=300))),
-               threading.Thread(target=lambda: replayed.extend(replay.stdout.read()))]
+    rest, replayed = bytearray(), bytearray()
+
+    def drain(stream, into):
+        while some := stream.read1(65536):
+            into.extend(some)
+
+    readers = [threading.Thread(target=drain, args=(exact.stdout, rest)), threading.Thread(target=drain, args=(replay.stdout, replayed))]
     for reader in readers:
         reader.start()
+    wait_until(lambda: rest and replayed, "both see what is kept, before more takes its place")
     shared.ok("exec", "box", "sh", "-c", "echo >/tmp/gate")
     for reader in readers:
         reader.join(timeout=300)
+    facts = exact.stderr.read()
     assert replay.wait(timeout=60) == 9
 
-    out, facts = rest["out"]
     assert facts.split() == [str(len(seen)).encode(), b"10000000", b"9"], facts
-    assert hashlib.sha256(seen + out).digest() == hashlib.sha256(wanted).digest()
+    assert hashlib.sha256(seen + rest).digest() == hashlib.sha256(wanted).digest()
     assert 10_000_000 - len(replayed) <= len(seen), "between what one saw and what the next one sees nothing is missing"
     assert wanted.endswith(bytes(replayed))
     shared.ok("exec", "box", "rm", "-f", "/tmp/ten", "/tmp/gate", "/tmp/half", "/tmp/unwatched")
@@ -231,9 +236,9 @@ def test_a_killed_view_of_the_main_command_ends_nothing(boxlite, demo):
     (["exec", "--timeout", "soon", "a", "true"], "--timeout soon"), (["run", "--timeout", "-1", "image"], "--timeout -1"),
     (["exec", "--env-file", "/no/such", "a", "true"], "--env-file /no/such"), (["create", "--env-file", "/no/such", "image"], "/no/such"),
 ], ids=str)
-def test_what_is_wrong_is_named_before_anything_is_done(boxlite, arguments, mentions):
-    boxlite.refused(*arguments, mentions=mentions)
-    assert not os.path.exists(boxlite.home)
+def test_what_is_wrong_is_named_before_anything_is_done(fresh, arguments, mentions):
+    fresh.refused(*arguments, mentions=mentions)
+    assert not os.path.exists(fresh.home)
 
 
 def test_a_terminal_needs_a_terminal_here_unless_no_input_is_sent(shared):

@@ -376,9 +376,9 @@ def test_a_large_file_goes_in_and_out_unharmed(boxlite, demo, folder):
     (["/a", "/b"], "neither path is BOX:PATH"), (["./a:b", "/c"], "neither path"), (["a:/x", "b:/y"], "from box to box"),
     (["a:", "/x"], "a path is empty"), (["-q", "a:/x", "/y"], "unknown flag -q for cp"),
 ], ids=str)
-def test_bad_operands_are_refused(boxlite, arguments, mentions):
-    boxlite.refused("cp", *arguments, mentions=mentions)
-    assert not os.path.exists(boxlite.home)
+def test_bad_operands_are_refused(fresh, arguments, mentions):
+    fresh.refused("cp", *arguments, mentions=mentions)
+    assert not os.path.exists(fresh.home)
 
 
 @pytest.mark.parametrize("program", ["gzip", "bzip2", "xz", "zstd"])

@@ -356,10 +356,10 @@ def test_the_small_archive_is_taken_as_it_is(boxlite, small, archive):
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_nothing_in_an_archive_is_trusted(boxlite, small, archive, folder, what):
+def test_nothing_in_an_archive_is_trusted(fresh, small, archive, folder, what):
     write(archive, HOSTILE[what](small))
-    boxlite.refused("import", archive, mentions=archive)
-    nothing_new(boxlite)
+    fresh.refused("import", archive, mentions=archive)
+    nothing_new(fresh)
     assert not os.path.exists("/tmp/boxlite-escaped") and sorted(os.listdir(folder)) == ["a.boxlite"]
 
 
@@ -415,27 +415,27 @@ def sparse_member(name, pieces, size):
 
 
 @pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="needs root to mount")
-def test_the_last_of_the_disk_is_not_an_archives(boxlite, small, archive):
+def test_the_last_of_the_disk_is_not_an_archives(fresh, small, archive):
     """256 MiB are spared, of a disk that has 300, whether they are asked for by megabytes or by single bytes far apart."""
-    os.mkdir(boxlite.home)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=300m,mode=700,uid={identity.UID},gid={identity.GID}", "tmpfs", boxlite.home], check=True)
+    os.mkdir(fresh.home)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=300m,mode=700,uid={identity.UID},gid={identity.GID}", "tmpfs", fresh.home], check=True)
     try:
         for pieces in ([(0, b"x" * (80 << 20))], [(index << 14, b"x") for index in range(20_000)]):
             write(archive, [*small[:2], sparse_member("base.ext4", pieces, 1 << 30), small[3]])
-            boxlite.refused("import", archive, mentions=[archive, "room", boxlite.home])
-            nothing_new(boxlite)
-            assert os.statvfs(boxlite.home).f_bavail * 4096 > 290 << 20
+            fresh.refused("import", archive, mentions=[archive, "room", fresh.home])
+            nothing_new(fresh)
+            assert os.statvfs(fresh.home).f_bavail * 4096 > 290 << 20
         write(archive, [*small[:2], sparse_member("base.ext4", [(index << 14, b"x") for index in range(2000)], 1 << 30), small[3]])
-        boxlite.ok("rm", boxlite.ok("import", archive).strip())
+        fresh.ok("rm", fresh.ok("import", archive).strip())
     finally:
-        subprocess.run(["umount", "--lazy", boxlite.home], check=True)
+        subprocess.run(["umount", "--lazy", fresh.home], check=True)
 
 
-def test_a_map_of_holes_is_bounded(boxlite, small, archive):
+def test_a_map_of_holes_is_bounded(fresh, small, archive):
     entry, data = sparse_member("base.ext4", [(0, b"")] * 3_000_000, 1 << 30)
     write(archive, [*small[:2], (entry, data), small[3]])
-    boxlite.refused("import", archive, mentions=[archive, "pieces"])
-    nothing_new(boxlite)
+    fresh.refused("import", archive, mentions=[archive, "pieces"])
+    nothing_new(fresh)
 
 
 def test_the_archive_of_a_box_that_is_removed_meanwhile_is_whole(boxlite, elsewhere, demo):

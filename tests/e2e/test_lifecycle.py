@@ -153,22 +153,22 @@ def test_rm_refuses_a_running_box_and_says_how(boxlite, demo):
     boxlite.assert_nothing_left()
 
 
-def test_a_kept_box_can_be_used_from_a_home_that_was_moved(boxlite, demo):
-    boxlite.ok("run", "--name", "a", demo, "sh", "-c", "echo kept >/root/kept")
-    moved = f"{boxlite.directory}/moved"
-    os.rename(boxlite.home, moved)
-    boxlite.home = boxlite.environment["BOXLITE_HOME"] = moved
-    boxlite.ok("create", "--name", "b", demo, "cat", "/root/kept")
-    boxlite.ok("start", "a")
-    assert boxlite.ok("wait", "a") == "0\n"
+def test_a_kept_box_can_be_used_from_a_home_that_was_moved(fresh, demo):
+    fresh.ok("run", "--name", "a", demo, "sh", "-c", "echo kept >/root/kept")
+    moved = f"{fresh.directory}/moved"
+    os.rename(fresh.home, moved)
+    fresh.home = fresh.environment["BOXLITE_HOME"] = moved
+    fresh.ok("create", "--name", "b", demo, "cat", "/root/kept")
+    fresh.ok("start", "a")
+    assert fresh.ok("wait", "a") == "0\n"
 
 
-def test_a_long_path_of_the_home_is_no_hindrance(boxlite, demo):
-    deep = os.path.join(boxlite.directory, *["a-rather-long-name-of-a-folder"] * 6)
+def test_a_long_path_of_the_home_is_no_hindrance(fresh, demo):
+    deep = os.path.join(fresh.directory, *["a-rather-long-name-of-a-folder"] * 6)
     os.makedirs(deep)
-    identity.give(boxlite.directory)
-    boxlite.home = boxlite.environment["BOXLITE_HOME"] = f"{deep}/home"
-    assert len(boxlite.home) > 150
-    boxlite.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
-    boxlite.ok("exec", "a", "true")
-    boxlite.ok("rm", "-f", "a")
+    identity.give(fresh.directory)
+    fresh.home = fresh.environment["BOXLITE_HOME"] = f"{deep}/home"
+    assert len(fresh.home) > 150
+    fresh.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
+    fresh.ok("exec", "a", "true")
+    fresh.ok("rm", "-f", "a")

@@ -201,12 +201,12 @@ IMAGE = "oci:/nonexistent/never-looked-at"
     ("--shm-size", "big"), ("--tmpfs", "relative"), ("--tmpfs", "/"), ("--tmpfs", "/proc"), ("--tmpfs", "/a/../b"),
     ("--tmpfs", "/run:size=x"), ("--tmpfs", "/run:bind"), ("--cap-add", "ROOT"), ("--cap-drop", "CAP_"), ("--stop-signal", "NOPE"),
     ("--stop-signal", "65"), ("--stop-timeout", "soon"), ("--stop-timeout", "-1"), ("--hostname", ""), ("--stop-signal", "")], ids=str)
-def test_a_bad_value_is_refused_by_flag_and_value_before_anything_is_made(boxlite, flag, value):
+def test_a_bad_value_is_refused_by_flag_and_value_before_anything_is_made(fresh, flag, value):
     for verb in ("run", "create"):
-        message = boxlite.refused(verb, flag, value, IMAGE)
+        message = fresh.refused(verb, flag, value, IMAGE)
         name = {"-h": "--hostname"}.get(flag, flag)
         assert f"{name} " in message and (value.split(":")[0] or '""') in message, message
-        assert not os.path.exists(boxlite.home)
+        assert not os.path.exists(fresh.home)
 # --- cidfile
 
 def test_the_id_is_written_to_the_cidfile_and_one_that_is_there_is_refused(boxlite, demo):

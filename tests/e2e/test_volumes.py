@@ -122,9 +122,9 @@ def test_inspect_shows_what_is_mounted_where(boxlite, demo, folder):
     (["--mount", "type=tmpfs,target=/b"], ["--tmpfs"]), (["--mount", "type=bind,source=/a,target=/b,frob=1"], ["frob"]),
     (["--mount", "type=bind,source=/a,target=/b,readonly=maybe"], ["readonly"]), (["--mount", '"'], ["quote"]),
 ], ids=str)
-def test_what_makes_no_sense_is_refused_before_anything_is_made(boxlite, flags, mentions):
-    boxlite.refused("run", *flags, "oci:/nonexistent/never-looked-at", mentions=mentions)
-    assert not os.path.exists(boxlite.home)
+def test_what_makes_no_sense_is_refused_before_anything_is_made(fresh, flags, mentions):
+    fresh.refused("run", *flags, "oci:/nonexistent/never-looked-at", mentions=mentions)
+    assert not os.path.exists(fresh.home)
 
 
 def test_no_box_gets_the_files_of_other_boxes(boxlite, demo, folder):

@@ -24,10 +24,16 @@ def pytest_runtest_makereport(item):
 
 
 @pytest.fixture
-def boxlite(request):
+def fresh(request):
+    """A home of its own, which does not exist yet."""
     runner = Boxlite()
     yield runner
     runner.close(failed=outcome.has_failed(request, request.node.nodeid))
+
+
+@pytest.fixture
+def boxlite(fresh):
+    return fresh
 
 
 @pytest.fixture(scope="session")
