@@ -15,6 +15,8 @@ from boxlite_testing.fixtures import used_warm as boxlite  # noqa: F401
 from boxlite_testing.registry import free_port
 from boxlite_testing.waiting import wait_until
 
+pytestmark = identity.by_user
+
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"
 SLEEP = ("sleep", "10000")
 FRAME = b"\x50\x2a\x4d\x18" + struct.pack("<I", 22) + b"boxlite box archive 1\n"
@@ -145,7 +147,6 @@ def test_a_suspended_box_is_exported_with_what_is_on_the_disk(boxlite, elsewhere
     boxlite.refused("export", "--memory", "-o", archive, "a", mentions=["box a does not run", "without --memory"])
 
 
-@identity.by_root
 def test_a_stream_of_100_mb_is_whole_while_its_box_is_exported(boxlite, elsewhere, demo, archive):
     boxlite.ok("run", "-d", "--name", "a", demo, *SLEEP)
     count = 100 * 1024 * 1024
@@ -222,7 +223,6 @@ def test_commands_say_what_they_cannot_do(boxlite, demo, folder, archive):
     assert [box["name"] for box in boxlite.list()] == ["a"]
 
 
-@identity.by_user
 def test_an_archive_that_is_cut_or_changed_is_refused_and_nothing_is_left(boxlite, elsewhere, demo, archive, folder):
     boxlite.ok("run", "-d", "--name", "a", "-m", "128m", demo, *SLEEP)
     boxlite.ok("export", "--memory", "-o", archive, "a")
@@ -376,7 +376,6 @@ def test_wishes_of_the_host_in_an_archive_are_not_heard(boxlite, small, archive,
     assert (box["ports"], box["mounts"], box["options"]["auto_remove"], box["options"]["host_access"]) == ([], [], False, False), box
 
 
-@identity.by_user
 def test_memory_that_somebody_made_up_is_a_guests_matter(boxlite, elsewhere, demo, archive, folder):
     boxlite.ok("run", "-d", "--name", "a", "-m", "128m", demo, *SLEEP)
     boxlite.ok("export", "--memory", "-o", archive, "a")

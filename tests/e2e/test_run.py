@@ -158,6 +158,7 @@ def test_registry_images_of_both_formats_run(home, registry):
 
 
 @identity.by_root
+@identity.by_root
 def test_a_reader_that_pauses_after_the_end_of_the_command_loses_nothing(home, demo):
     # 450,000 bytes fit into the buffers on the way, so the command ends while its reader, a pager say, has not read a byte.
     # The pause is longer than any patience of the shim with a VM that does not power off (30 s) and with a client (10 s).

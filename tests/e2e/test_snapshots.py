@@ -13,6 +13,8 @@ from boxlite_testing.failpoints import Trace
 from boxlite_testing.fixtures import used_warm as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
+pytestmark = identity.by_user
+
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"
 SLEEP = ("sleep", "10000")
 
@@ -138,7 +140,6 @@ def test_a_box_with_volumes_keeps_its_disk_alone(boxlite, demo, folder):
     assert told(boxlite) == "one" and boxlite.ok("exec", "a", "cat", "/data/f") == "stays\n"
 
 
-@identity.by_root
 @pytest.mark.parametrize("memory", [False, True], ids=["disk", "memory"])
 def test_a_stream_of_100_mb_and_a_writer_are_not_disturbed(boxlite, demo, memory):
     boxlite.ok("run", "-d", "--name", "a", demo, *SLEEP)

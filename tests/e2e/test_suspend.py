@@ -16,6 +16,8 @@ from boxlite_testing.failpoints import Trace
 from boxlite_testing.fixtures import used_warm as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
+pytestmark = identity.by_user
+
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"
 
 
