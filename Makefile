@@ -73,7 +73,8 @@ test-asan:
 	cmake --build --preset asan --target unit_tests shim_test programs tree_facts -j $(JOBS)
 	guest/kernel/build.sh build/asan/guest/vmlinux
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ctest --test-dir build/asan -E NOT_BUILT --output-on-failure -j $(JOBS)
-	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=detect_leaks=0 BOXLITE_SANITIZED=1 BOXLITE_BIN_DIR=$(CURDIR)/build/asan/bin \
+	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=detect_leaks=0 BOXLITE_SANITIZED=1 \
+	  BOXLITE_BIN_DIR=$(CURDIR)/build/asan/bin BOXLITE_GUEST_DIR=$(CURDIR)/build/asan/guest \
 	  $(PYTHON) -m pytest tests/integration -q -rsxX --durations=15 --deselect tests/integration/test_install.py \
 	  -k "not ten_million and not half_a_million and not stalls_is_given_up"
 
