@@ -44,10 +44,10 @@ class Exits : public GateExits {
     const bool discovery = packet->protocol == kIcmp6 && (packet->icmp_type == 135 || packet->icmp_type == 136);
     check(packet->source == kGuest4 || packet->source == kGuest6 || discovery);
     if (discovery) return;
-    const bool first_segment = packet->protocol == kTcp && begins_connection(*packet);
-    if (packet->protocol == kTcp && !first_segment) return;
+    const bool first_segment = packet->protocol == kProtocolTcp && begins_connection(*packet);
+    if (packet->protocol == kProtocolTcp && !first_segment) return;
     const bool name_service =
-        packet->protocol == kTcp && packet->destination == kGateway4 && packet->destination_port == kDnsPort;
+        packet->protocol == kProtocolTcp && packet->destination == kGateway4 && packet->destination_port == kDnsPort;
     const bool gateway = packet->destination == kGateway4 || packet->destination == kGateway6 ||
                          packet->destination.in(IpAddress::v6({0xfe, 0x80}), 10);
     const bool ping = packet->protocol == kIcmp || packet->protocol == kIcmp6;
@@ -106,7 +106,7 @@ void mend(Frame& frame) {
     put16(ip, 10, Checksum().add(ip.first(kIp4Header)).value());
   }
   const auto packet = parse_packet(frame);
-  if (!packet || packet->fragment || packet->protocol != kUdp) return;
+  if (!packet || packet->fragment || packet->protocol != kProtocolUdp) return;
   put16(packet->transport(), 6, 0);
 }
 
@@ -115,11 +115,11 @@ Frame make_frame(FuzzedDataProvider& data) {
     return data.ConsumeBytes<std::uint8_t>(data.ConsumeIntegralInRange<std::size_t>(0, 200));
   const IpAddress to = *IpAddress::parse(data.PickValueInArray(kDestinations));
   const bool v6 = to.is_v6();
-  const auto protocol = data.PickValueInArray<std::uint8_t>({kTcp, kUdp, v6 ? kIcmp6 : kIcmp});
+  const auto protocol = data.PickValueInArray<std::uint8_t>({kProtocolTcp, kProtocolUdp, v6 ? kIcmp6 : kIcmp});
   auto transport = data.ConsumeBytes<std::uint8_t>(data.ConsumeIntegralInRange<std::size_t>(0, 64));
   if (data.ConsumeBool()) transport.resize(std::max<std::size_t>(transport.size(), 20));
-  if (protocol == kTcp && transport.size() >= 20 && data.ConsumeBool()) transport[12] = 0x50;
-  if (protocol == kUdp && transport.size() >= 8 && data.ConsumeBool()) {
+  if (protocol == kProtocolTcp && transport.size() >= 20 && data.ConsumeBool()) transport[12] = 0x50;
+  if (protocol == kProtocolUdp && transport.size() >= 8 && data.ConsumeBool()) {
     put16(transport, 2, 53);
     put16(transport, 4, transport.size());
   }
