@@ -13,6 +13,8 @@ from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.terminal import Terminal
 from boxlite_testing.waiting import wait_until
 
+pytestmark = identity.by_user
+
 
 def background(shared, *arguments, flags=()):
     session = shared.ok("exec", "-d", *flags, "box", *arguments).strip()
@@ -87,7 +89,6 @@ exit 9
 """
 
 
-@identity.by_root
 def test_ten_megabytes_come_without_loss_and_duplicate_through_a_client_that_is_killed(shared):
     wanted = subprocess.run("seq 1500000 | head -c 10000000", shell=True, check=True, capture_output=True).stdout
     session = background(shared, "sh", "-c", HALVES)

@@ -9,6 +9,8 @@ from boxlite_testing import identity
 from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
+pytestmark = identity.by_user
+
 
 def events(boxlite, box):
     with open(f"{boxlite.home}/boxes/{boxlite.inspect(box)['id']}/audit.jsonl") as file:

@@ -10,6 +10,8 @@ from boxlite_testing import identity, oci
 from boxlite_testing.registry import LayoutServer, Registry, Server, free_port
 from boxlite_testing.waiting import DEADLINE, wait_until
 
+pytestmark = identity.by_user
+
 needs_root = pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="needs root to mount")
 
 

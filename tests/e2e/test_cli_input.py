@@ -6,7 +6,9 @@ import subprocess
 import time
 
 import pytest
-from boxlite_testing import proc
+from boxlite_testing import identity, proc
+
+pytestmark = identity.by_user
 
 IMAGE = "oci:/nonexistent/never-looked-at"
 

@@ -157,6 +157,7 @@ def test_docker_pulls_from_a_registry_of_the_host_and_its_containers_get_out(hos
     host.docker("a", "rmi", repository)
 
 
+@identity.by_user
 def test_two_boxes_side_by_side_never_share_a_port_and_both_get_out(host, image, registry):
     port = host.ports("a")["2375/tcp"]
     assert json.loads(get(port, "/version"))["Os"] == "linux"
@@ -195,6 +196,7 @@ def test_volumes_images_and_containers_are_there_after_a_restart(host):
     assert host.docker("a", "run", "--rm", "-v", "data:/data", "alpha", "cat", "/data/file") == "kept\n"
 
 
+@identity.by_root
 def test_the_scenario_of_the_report_time_after_time(request, image, registry):
     """Issue #565: the first box was lost and its machine went on with its ports, exec led to another, and the next box had no network."""
     host = Host()

@@ -9,6 +9,8 @@ import pytest
 from boxlite_testing import identity, oci
 from boxlite_testing.waiting import wait_until
 
+pytestmark = identity.by_root
+
 needs_root = pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="needs root to mount")
 
 

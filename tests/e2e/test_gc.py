@@ -5,7 +5,10 @@ import re
 import signal
 import threading
 
+from boxlite_testing import identity
 from boxlite_testing.waiting import wait_until
+
+pytestmark = identity.by_user
 
 
 def gc(boxlite):

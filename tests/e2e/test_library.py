@@ -5,9 +5,11 @@ import signal
 import subprocess
 
 import pytest
-from boxlite_testing import census, proc
+from boxlite_testing import census, identity, proc
 from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
+
+pytestmark = identity.by_user
 
 
 def start(boxlite, demo, ending):

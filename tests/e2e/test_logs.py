@@ -4,8 +4,11 @@ import datetime
 import re
 
 import pytest
+from boxlite_testing import identity
 from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
+
+pytestmark = identity.by_user
 
 # Two pipes have no order between them: the last line comes when all others are known to be kept.
 SCRIPT = "for i in 1 2 3 4 5 6 7 8 9 10; do echo out $i; echo err $i >&2; done; while [ ! -e /go ]; do sleep 0.05; done; printf 'no newline'"

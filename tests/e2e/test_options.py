@@ -5,10 +5,12 @@ import os
 import signal
 
 import pytest
-from boxlite_testing import oci
+from boxlite_testing import identity, oci
 from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.terminal import Terminal
 from boxlite_testing.waiting import wait_until
+
+pytestmark = identity.by_user
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,11 @@ import signal
 import time
 
 import pytest
-from boxlite_testing import census
+from boxlite_testing import census, identity
 from boxlite_testing.fixtures import used_warm as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
+
+pytestmark = identity.by_root
 
 COUNT = "i=0; while :; do i=$((i+1)); echo $i >/count; sleep 0.1; done"
 

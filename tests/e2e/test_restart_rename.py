@@ -2,8 +2,11 @@
 
 import signal
 
+from boxlite_testing import identity
 from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
+
+pytestmark = identity.by_user
 
 
 def test_restart_keeps_disk_id_and_options_and_prints_the_operand(boxlite, demo):

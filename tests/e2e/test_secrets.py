@@ -15,6 +15,8 @@ from boxlite_testing import identity, oci, proc
 from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.registry import Registry
 
+pytestmark = identity.by_user
+
 
 STARTED = time.time() - 1
 

@@ -4,8 +4,11 @@ import os
 import random
 import threading
 
+from boxlite_testing import identity
 from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
+
+pytestmark = identity.by_root
 
 SEED = int(os.environ.get("BOXLITE_TEST_SEED", "565"))
 BOXES = ["b0", "b1", "b2", "b3", "b4"]

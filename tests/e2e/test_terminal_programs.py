@@ -5,7 +5,10 @@ import shlex
 import subprocess
 
 import pytest
+from boxlite_testing import identity
 from boxlite_testing.waiting import DEADLINE, wait_until
+
+pytestmark = identity.by_user
 
 
 class Tmux:

@@ -7,10 +7,12 @@ import signal
 import subprocess
 
 import pytest
-from boxlite_testing import oci, proc
+from boxlite_testing import identity, oci, proc
 from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.terminal import Terminal
 from boxlite_testing.waiting import wait_until
+
+pytestmark = identity.by_user
 
 
 @pytest.fixture(scope="module")

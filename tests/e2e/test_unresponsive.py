@@ -8,9 +8,11 @@ import subprocess
 import time
 
 import pytest
-from boxlite_testing import census, proc
+from boxlite_testing import census, identity, proc
 from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import DEADLINE, wait_until
+
+pytestmark = identity.by_root
 
 CALLS = [["exec", "a", "true"], ["attach", "--no-stdin", "a"], ["top", "a"], ["kill", "a"], ["cp", "a:/etc/passwd", "-"],
          ["cp", "a:/etc/passwd", "/nonexistent/never"], ["cp", "/etc/passwd", "a:/tmp"]]

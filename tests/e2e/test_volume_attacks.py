@@ -14,6 +14,8 @@ from boxlite_testing import identity
 from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.ninep import Client, servers
 
+pytestmark = identity.by_root
+
 FULL_SIZE = bool(os.environ.get("BOXLITE_FULL_SIZE"))  # make soak
 RACE_SECONDS = 120 if FULL_SIZE else 5
 

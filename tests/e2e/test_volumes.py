@@ -127,15 +127,15 @@ def test_what_makes_no_sense_is_refused_before_anything_is_made(fresh, flags, me
     assert not os.path.exists(fresh.home)
 
 
-def test_no_box_gets_the_files_of_other_boxes(boxlite, demo, folder):
-    boxlite.ok("create", "--name", "other", "-e", "SECRET=1", demo)
-    for source in (boxlite.home, f"{boxlite.home}/boxes", f"{boxlite.home}/boxlite.db"):
+def test_no_box_gets_the_files_of_other_boxes(fresh, demo, folder):
+    fresh.ok("create", "--name", "other", "-e", "SECRET=1", demo)
+    for source in (fresh.home, f"{fresh.home}/boxes", f"{fresh.home}/boxlite.db"):
         for options in ("", ":ro"):
-            boxlite.refused("create", "-v", f"{source}:/data{options}", demo, mentions=[source, "home of boxlite"])
+            fresh.refused("create", "-v", f"{source}:/data{options}", demo, mentions=[source, "home of boxlite"])
     # A directory above it may be had, and the home in it is empty.
-    out = boxlite.ok("run", "--rm", "-v", f"{boxlite.directory}:/above", demo, "sh", "-c", "ls /above; ls -A /above/home; touch /above/home/x; touch /above/new")
+    out = fresh.ok("run", "--rm", "-v", f"{fresh.directory}:/above", demo, "sh", "-c", "ls /above; ls -A /above/home; touch /above/home/x; touch /above/new")
     assert out == "home\n"
-    assert os.path.exists(f"{boxlite.directory}/new") and not os.path.exists(f"{boxlite.home}/x")
+    assert os.path.exists(f"{fresh.directory}/new") and not os.path.exists(f"{fresh.home}/x")
 
 
 # ---- Ownership
