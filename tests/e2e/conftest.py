@@ -1,6 +1,7 @@
 """Fixtures of the end-to-end tests.
 
-boxlite     a home of its own for one test; removed afterwards, with the proof that nothing is left
+boxlite     a home of its own for one test (fresh); removed afterwards, with the proof that nothing is left. Many modules take
+            `used` or `used_warm` for it: a home that tests before have used (boxlite_testing/homes.py)
 folder      a folder of the test's that the product's user reaches and owns
 home        the same for all tests of a module, which leave no box behind themselves (run --rm)
 shared      one home for the tests of a module, with one running box `box`; for tests that disturb nobody

@@ -14,8 +14,6 @@ from boxlite_testing import identity
 from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
-pytestmark = identity.by_root
-
 MIB = 1024 * 1024
 FULL_SIZE = bool(os.environ.get("BOXLITE_FULL_SIZE"))  # make soak
 
@@ -340,6 +338,7 @@ def test_an_interrupted_copy_leaves_nothing_on_the_host(shared, folder):
 
 # ---- Size
 
+@identity.by_user
 def test_many_files_go_in_and_out(boxlite, demo, folder):
     for group in range(100 if FULL_SIZE else 10):
         (folder / "many" / str(group)).mkdir(parents=True)

@@ -207,6 +207,7 @@ def test_what_is_safe_to_repair_is_found_repaired_and_then_gone(boxlite, demo, c
     found = problems(doctor(boxlite, code=1))
     assert found and all(finding["subject"].startswith(case.subject) and case.text in finding["text"] for finding in found), found
     assert all("doctor --repair" in finding["remedy"] for finding in found)
+    assert problems(doctor(boxlite, code=1)) == found, "looking changes nothing"
     repaired = doctor(boxlite, "--repair")
     assert [(finding["subject"], finding["text"]) for findings in repaired.values() for finding in findings if finding["level"] == "repaired"] \
         == [(finding["subject"], finding["text"]) for finding in found]

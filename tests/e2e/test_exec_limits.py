@@ -12,8 +12,6 @@ from boxlite_testing import identity
 from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import DEADLINE, wait_until
 
-pytestmark = identity.by_root
-
 # The size of issue 3 takes minutes under TCG on a busy machine.
 MEGABYTES = 100 if os.environ.get("BOXLITE_FULL_SIZE") else 12
 
@@ -44,6 +42,7 @@ def test_fifty_at_once_each_get_their_own_output(shared):
         assert child.returncode == n and stdout.decode().split() == [str(i) for i in range(n, n + 2001)]
 
 
+@identity.by_root
 def test_much_goes_each_way_at_once_with_the_right_checksums(shared):
     data = os.urandom(1 << 20) * MEGABYTES
     numbers = f"seq 10000000 {10000000 + (MEGABYTES << 20) // 9}"
@@ -70,6 +69,7 @@ def test_an_argument_of_131071_bytes_arrives(shared):
     assert shared.ok("exec", "box", "sh", "-c", "echo ${#1}", "sh", "A" * 131071) == "131071\n"
 
 
+@identity.by_root
 def test_an_environment_of_a_megabyte_arrives(shared, tmp_path):
     variables = [f"BIG_{n}={'v' * 131000}" for n in range(8)]
     flags = [word for variable in variables for word in ("-e", variable)]
@@ -205,6 +205,7 @@ def test_readers_and_writers_that_stand_still_cost_bounded_memory_and_hold_up_no
     shared.ok("exec", "box", "sh", "-c", "kill $(pidof yes)")
 
 
+@identity.by_user
 def test_thousands_of_short_execs_leave_nothing_behind(boxlite, demo):
     """In the shim, in the guest, in the box: descriptors, memory, processes, control groups."""
     boxlite.ok("run", "-d", "--name", "box", demo, "sleep", "infinity")

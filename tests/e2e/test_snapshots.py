@@ -13,7 +13,7 @@ from boxlite_testing.failpoints import Trace
 from boxlite_testing.fixtures import used_warm as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
-pytestmark = identity.by_user
+pytestmark = identity.by_root
 
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"
 SLEEP = ("sleep", "10000")

@@ -11,7 +11,6 @@ import time
 
 import pytest
 from boxlite_testing import identity
-from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.ninep import Client, servers
 
 pytestmark = identity.by_root

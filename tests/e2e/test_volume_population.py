@@ -4,11 +4,9 @@ import os
 import signal
 
 import pytest
-from boxlite_testing import census, identity, oci
+from boxlite_testing import census, oci
 from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
-
-pytestmark = identity.by_root
 
 FILES = 100
 

@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
 from boxlite_testing import outcome  # noqa: E402
 from boxlite_testing.failpoints import Trace  # noqa: E402
-from boxlite_testing.fixtures import boxlite, demo, folder, fresh, homes, images, pytest_runtest_makereport, used, used_warm  # noqa: E402, F401
+from boxlite_testing.fixtures import boxlite, demo, folder, fresh, images, pytest_runtest_makereport  # noqa: E402, F401
 
 
 def pytest_terminal_summary(terminalreporter, config):
