@@ -109,7 +109,10 @@ class Bench:
         image = self.boxlite.inspect("idle")["image_id"].removeprefix("sha256:")
         (template,) = [f"{self.boxlite.home}/templates/{name}" for name in os.listdir(f"{self.boxlite.home}/templates")
                        if os.path.isdir(f"{self.boxlite.home}/templates/{name}")]
-        raw = RawRestore(self.directory, census.qemu(self.boxlite.home, box_id), template, f"{self.boxlite.home}/bases/{image}.ext4")
+        with without_image(template):
+            restored_id = self.boxlite.ok("run", "-d", "--name", "restored", "--network", "none", "bench", "sleep", "infinity").strip()
+            raw = RawRestore(self.directory, census.qemu(self.boxlite.home, restored_id), template, f"{self.boxlite.home}/bases/{image}.ext4")
+            self.boxlite.ok("rm", "-f", "restored")
         mine = [census.shim(self.boxlite.home, box_id), *census.vm_processes(self.boxlite.home, box_id)]
         private = settled(lambda: sum(private_mib(p.pid) for p in mine))
         self.boxlite.ok("rm", "-f", "idle")
@@ -344,6 +347,17 @@ def peak_of_pull(home, reference):
     done = subprocess.run(["/usr/bin/time", "-f", "%M", os.path.join(BIN_DIR, "boxlite-image")], input=json.dumps(request).encode(),
                           check=True, capture_output=True)
     return int(done.stderr.split()[-1]) / 1024
+
+
+@contextlib.contextmanager
+def without_image(template):
+    """Boxes are restored from the state of the devices, by a QEMU that is started."""
+    image = f"{template}/process-image"
+    os.rename(image, f"{image}.away")
+    try:
+        yield
+    finally:
+        os.rename(f"{image}.away", image)
 
 
 def private_mib(pid):

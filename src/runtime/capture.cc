@@ -30,6 +30,7 @@
 #include "base/defer.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/process.h"
 #include "base/sys.h"
 #include "base/unix_socket.h"
 #include "disk/qcow2.h"
@@ -63,6 +64,12 @@ Result<pid_t> find_qemu(int socket) {
     if (process_name(pid).starts_with("qemu-system")) return pid;
   }
   return fail(ErrorCode::kUnavailable, "its VM is not there");
+}
+
+// The program that a QEMU runs. One of an image (vmm/process_image.h) has it mapped, and was started as another.
+std::string running_qemu(pid_t pid) {
+  if (const auto installed = find_program("qemu-system-x86_64"); installed && maps_file(pid, *installed)) return *installed;
+  return fmt::format("/proc/{}/exe", pid);
 }
 
 Result<void> sync_file(const std::string& path) {
@@ -186,7 +193,7 @@ Result<void> Capture::describe_vm(const Context& context, const BoxRow& row) {
   TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
   TRY_ASSIGN(qemu_, find_qemu(socket_.get()));
   const auto state = read_state(context.paths.state(row.id));
-  MachineFacts facts = {.qemu = fmt::format("/proc/{}/exe", qemu_),
+  MachineFacts facts = {.qemu = running_qemu(qemu_),
                         .accelerator = state ? state->accelerator : "",
                         .cpus = config.options.cpus,
                         .memory_mib = config.options.memory_mib,

@@ -1,6 +1,7 @@
 #include "runtime/process_tree.h"
 
 #include <dirent.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <string>
 
 #include "base/file.h"
+#include "base/sys.h"
 
 namespace boxlite {
 namespace {
@@ -63,6 +65,23 @@ std::vector<pid_t> process_tree(pid_t root) {
 }
 
 std::string process_name(pid_t pid) { return name_and_state(pid).name; }
+
+bool maps_file(pid_t pid, const std::string& path) {
+  constexpr std::size_t kMaxMaps = 4U << 20U;
+  const auto file = sys::stat(path);
+  const auto maps = read_file(fmt::format("/proc/{}/maps", pid), kMaxMaps);
+  if (!file || !maps) return false;
+  // proc(5): addresses, rights, offset, device, inode, path.
+  const std::string wanted = fmt::format("{:02x}:{:02x} {}", major(file->st_dev), minor(file->st_dev), file->st_ino);
+  std::istringstream lines(*maps);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string range, rights, offset, device, inode;
+    words >> range >> rights >> offset >> device >> inode;
+    if (device + " " + inode == wanted) return true;
+  }
+  return false;
+}
 
 bool is_stopped(pid_t pid) { return is_stop_state(name_and_state(pid).state); }
 

@@ -16,6 +16,9 @@ std::vector<pid_t> process_tree(pid_t root);
 /// The first 15 bytes of its program's name, as ps(1) has it. "": it is gone.
 std::string process_name(pid_t pid);
 
+/// Whether it has memory that is mapped from this file.
+bool maps_file(pid_t pid, const std::string& path);
+
 /// Stopped by a signal or a debugger: it does nothing until it is told to go on. False when it is gone.
 bool is_stopped(pid_t pid);
 

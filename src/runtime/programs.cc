@@ -60,6 +60,7 @@ Result<StartPrograms> find_start_programs() {
   TRY_ASSIGN(programs.vm, vmm::find_vm_programs(vm_init));
   TRY_ASSIGN(programs.vm.volume_server, find_own_program("boxlite-volume"));
   TRY_ASSIGN(programs.vm.memory_guard, find_own_part("boxlite-memory-guard.so", R_OK));  // a library
+  TRY_ASSIGN(programs.vm.vm_resume, find_own_program("boxlite-vm-resume"));
   TRY_ASSIGN(programs.template_maker, find_own_program("boxlite-template"));
   TRY_ASSIGN(programs.shim, find_own_program("boxlite-shim"));
   TRY_ASSIGN(programs.net, find_own_program("boxlite-net"));

@@ -59,6 +59,7 @@ Json vm_to_json(const vmm::VmConfig& vm) {
   if (vm.memory_file) {
     json["memory_file"] = {{"path", bytes_to_text(vm.memory_file->path)}, {"shared", vm.memory_file->shared}};
     json["device_state"] = bytes_to_text(vm.device_state);
+    json["process_image"] = bytes_to_text(vm.process_image);
     json["stand_still"] = vm.stand_still;
   }
   return json;
@@ -88,6 +89,7 @@ Result<vmm::VmConfig> vm_from_json(const Json& json) {
     TRY_ASSIGN(memory.path, get_bytes(json.at("memory_file"), "path", what));
     TRY_ASSIGN(memory.shared, json_get<bool>(json.at("memory_file"), "shared", what));
     TRY_ASSIGN(vm.device_state, get_bytes(json, "device_state", what));
+    TRY_ASSIGN(vm.process_image, get_bytes(json, "process_image", what));
     TRY_ASSIGN(vm.stand_still, json_get<bool>(json, "stand_still", what));
   }
   if (json.contains("uid")) {
@@ -126,7 +128,8 @@ Json programs_to_json(const vmm::VmPrograms& programs) {
           {"bwrap", bytes_to_text(programs.bwrap)},
           {"vm_init", bytes_to_text(programs.vm_init)},
           {"volume_server", bytes_to_text(programs.volume_server)},
-          {"memory_guard", bytes_to_text(programs.memory_guard)}};
+          {"memory_guard", bytes_to_text(programs.memory_guard)},
+          {"vm_resume", bytes_to_text(programs.vm_resume)}};
 }
 
 Result<vmm::VmPrograms> programs_from_json(const Json& json) {
@@ -137,6 +140,7 @@ Result<vmm::VmPrograms> programs_from_json(const Json& json) {
   TRY_ASSIGN(programs.vm_init, get_bytes(json, "vm_init", what));
   TRY_ASSIGN(programs.volume_server, get_bytes(json, "volume_server", what));
   TRY_ASSIGN(programs.memory_guard, get_bytes(json, "memory_guard", what));
+  TRY_ASSIGN(programs.vm_resume, get_bytes(json, "vm_resume", what));
   return programs;
 }
 
@@ -288,6 +292,7 @@ Json to_json(const TemplateJob& job) {
           {"programs", programs_to_json(job.programs)},
           {"nic", job.nic},
           {"device_state", bytes_to_text(job.device_state)},
+          {"process_image", bytes_to_text(job.process_image)},
           {"console_log", bytes_to_text(job.console_log)},
           {"prepared", job.prepared},
           {"privileged", job.privileged},
@@ -305,6 +310,7 @@ Result<TemplateJob> template_job_from_json(const Json& json) {
   TRY_ASSIGN(job.programs, programs_from_json(programs));
   TRY_ASSIGN(job.nic, json_get<bool>(json, "nic", what));
   TRY_ASSIGN(job.device_state, get_bytes(json, "device_state", what));
+  TRY_ASSIGN(job.process_image, get_bytes(json, "process_image", what));
   TRY_ASSIGN(job.console_log, get_bytes(json, "console_log", what));
   TRY_ASSIGN(job.prepared, json_get<bool>(json, "prepared", what));
   TRY_ASSIGN(job.privileged, json_get<bool>(json, "privileged", what));

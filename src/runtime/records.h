@@ -99,6 +99,7 @@ struct TemplateJob {
   vmm::VmPrograms programs;
   bool nic = false;
   std::string device_state;                // a path, where the state of the devices is to be written
+  std::string process_image = {};          // a path, where QEMU's image is to be written (vmm/process_image.h); "": none is
   std::string console_log;                 // a path
   bool prepared = false;                   // the root disk is mounted and the container built, as far as it is every box's
   bool privileged = false;                 // such a container

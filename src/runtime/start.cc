@@ -381,6 +381,7 @@ class Start {
     if (from_) {
       config->vm.memory_file = vmm::MemoryFile{.path = context_.paths.box(row_.id) + "/memory", .shared = false};
       config->vm.device_state = from_->device_state;
+      config->vm.process_image = from_->process_image;
     }
 
     TRY_ASSIGN(sys::SocketPair pair, sys::socket_pair());

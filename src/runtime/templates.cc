@@ -89,6 +89,7 @@ Template at(const std::string& directory, bool mounted) {
   return {.directory = directory,
           .memory = directory + "/memory",
           .device_state = directory + "/device-state",
+          .process_image = directory + "/process-image",
           .disk = mounted ? directory + "/disk.qcow2" : ""};
 }
 
@@ -107,6 +108,8 @@ Result<Template> open_template(const std::string& directory, const Json& machine
   TRY_ASSIGN(const struct stat memory, sys::stat(found.memory));
   TRY_ASSIGN(const auto bytes, json_get<off_t>(record, "memory_bytes", path));
   if (memory.st_size != bytes) return fail(ErrorCode::kCorrupt, "{} does not have its size", found.memory);
+  // Its maker could not take one, or a box could not go on from it.
+  if (::access(found.process_image.c_str(), R_OK) < 0) found.process_image.clear();
   // So that those that are in use are seen to be.
   if (::utimensat(AT_FDCWD, path.c_str(), nullptr, 0) < 0) return fail_errno("touch {}", path);
   return found;
@@ -120,7 +123,8 @@ Result<void> check_space(const HomePaths& paths, std::uint64_t memory_bytes) {
   return {};
 }
 
-Result<void> run_job(const StartPrograms& programs, const TemplateJob& job) {
+Result<void> run_job(const StartPrograms& programs, const TemplateJob& job, const std::string& log_path) {
+  TRY_ASSIGN(const UniqueFd log, sys::open(log_path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
   TRY_ASSIGN(sys::SocketPair input, sys::socket_pair());
   TRY_ASSIGN(sys::Pipe output, sys::pipe());
   std::vector<std::string> environment;
@@ -135,6 +139,7 @@ Result<void> run_job(const StartPrograms& programs, const TemplateJob& job) {
                                                       .environment = environment,
                                                       .stdin_fd = input.b.get(),
                                                       .stdout_fd = output.write_end.get(),
+                                                      .stderr_fd = log.get(),
                                                       .die_with_parent = true}));
   input.b.reset();
   output.write_end.reset();
@@ -193,6 +198,8 @@ Result<Template> make_template(const HomePaths& paths, const StartPrograms& prog
   job.programs = programs.vm;
   job.nic = wish.nic;
   job.device_state = made.device_state;
+  // Another disk than the very one that QEMU had would not fit what it remembers of it; and under KVM the kernel has a part of it.
+  if (mounted && wish.vm.accelerator == vmm::Accelerator::kTcg) job.process_image = made.process_image;
   job.console_log = work + "/console.log";
   job.prepared = mounted;
   job.privileged = wish.privileged;
@@ -201,17 +208,21 @@ Result<Template> make_template(const HomePaths& paths, const StartPrograms& prog
   TRY(make_memory_file(made.memory, memory_bytes, for_nobody));
   TRY(disk::create_overlay(disk, wish.disk_bytes, "../../bases/" + base, "raw"));
   FAILPOINT("template.begun");
-  TRY(run_job(programs, job));
+  TRY(run_job(programs, job, work + "/maker.log"));
   FAILPOINT("template.made");
   TRY_ASSIGN(const std::uint32_t sum, device_state_checksum(made.device_state));
   for (const std::string& path : {made.memory, made.device_state, disk}) TRY(seal(path));
+  const bool has_image = ::access(made.process_image.c_str(), F_OK) == 0;
+  if (has_image) TRY(seal(made.process_image));
   if (!mounted) TRY(sys::unlink(disk));
   const Json record = {{"version", kTemplateVersion},  {"kind", "template"},        {"machine", machine},
                        {"memory_bytes", memory_bytes}, {"device_state_crc32", sum}, {"created_at", sys::utc_now()}};
   TRY(write_file_volatile(record_path(work), dump_json(record, 1) + "\n", 0600));
   TRY(sys::rename(work, directory));
   FAILPOINT("template.renamed");
-  return at(directory, mounted);
+  Template result = at(directory, mounted);
+  if (!has_image) result.process_image.clear();
+  return result;
 }
 
 struct Entry {
@@ -299,6 +310,8 @@ std::optional<Template> ensure_template(const HomePaths& paths, const StartProgr
 void drop_template(const HomePaths& paths, const Template& bad, const std::string& reason) {
   const auto lock = OfdLock::acquire(lock_path(paths), kMakerPatience);
   if (!lock) return;
+  // What else it has may do.
+  if (!bad.process_image.empty()) return (void)sys::unlink(bad.process_image);
   // Once may have been somebody's SIGKILL, or the host's lack of memory.
   const std::string once = bad.directory + std::string(kDropped);
   if (::access(once.c_str(), F_OK) == 0) note_failure(bad.directory, reason);

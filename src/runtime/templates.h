@@ -36,7 +36,8 @@ struct Template {
   std::string directory;
   std::string memory;
   std::string device_state;
-  std::string disk;  // "": of a shape
+  std::string process_image;  // "": it has none
+  std::string disk;           // "": of a shape
 };
 
 struct TemplateWish {

@@ -62,7 +62,7 @@ class TestHome {
     for (const char* file : {"/guest/vmlinux", "/guest/initramfs.cpio"}) std::ofstream(root() + file) << "x";
     for (const char* program :
          {"/libexec/boxlite-vm-init", "/libexec/boxlite-volume", "/libexec/boxlite-net", "/libexec/boxlite-template",
-          "/libexec/boxlite-memory-guard.so", "/path/qemu-system-x86_64", "/path/bwrap"}) {
+          "/libexec/boxlite-memory-guard.so", "/libexec/boxlite-vm-resume", "/path/qemu-system-x86_64", "/path/bwrap"}) {
       std::filesystem::create_symlink("/bin/true", root() + program);
     }
     use_shim(BOXLITE_FAKE_SHIM);

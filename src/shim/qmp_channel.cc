@@ -14,11 +14,12 @@
 
 namespace boxlite::shim {
 
-QmpChannel::QmpChannel(EventLoop& loop, int fd)
+QmpChannel::QmpChannel(EventLoop& loop, int fd, bool greeted)
     : fd_(fd),
       watch_(loop, fd),
       retry_(loop),
       client_([this](const std::string& name, const Json& data) { on_event(name, data); }) {
+  if (greeted) client_.assume_greeted();
   wait();
 }
 

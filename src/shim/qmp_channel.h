@@ -18,7 +18,8 @@ namespace boxlite::shim {
 class QmpChannel {
  public:
   /// `fd`: non-blocking; must outlive this.
-  QmpChannel(EventLoop& loop, int fd);
+  /// `greeted`: QmpClient::assume_greeted().
+  QmpChannel(EventLoop& loop, int fd, bool greeted = false);
 
   /// Why the VM is paused; "" when it is not.
   std::string paused() const { return out_of_space_ ? "the host's disk is full" : ""; }

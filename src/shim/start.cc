@@ -176,8 +176,10 @@ Result<void> Shim::launch_vm() {
   vm_watch_->on_readable([this] { on_vm_end(); });
   console_.emplace(loop_, vm_->console_fd(), std::move(console_log));
   complaints_.emplace(loop_, vm_->stderr_fd(), std::nullopt);
-  qmp_.emplace(loop_, vm_->qmp_fd());
+  const bool from_image = !config_.vm.process_image.empty();
+  qmp_.emplace(loop_, vm_->qmp_fd(), from_image);
   link_.emplace(loop_, vm_->portal_fd());
+  if (from_image) qmp_->let_go();
   if (vm_->device_state_fd() >= 0) {
     LoadEvents events = {.on_failed = [this](const Error& error) { fail_with(error.context("restore the VM")); }};
     if (config_.resume) {

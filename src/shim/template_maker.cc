@@ -13,6 +13,7 @@
 #include "shim/agent_call.h"
 #include "shim/confinement.h"
 #include "shim/device_state.h"
+#include "shim/log.h"
 #include "shim/network.h"
 
 namespace boxlite::shim {
@@ -49,6 +50,9 @@ Result<void> TemplateMaker::begin() {
     vm_.emplace(std::move(vm));
   }
   FAILPOINT("template.vm_started");
+  if (!job_.process_image.empty()) {
+    TRY_ASSIGN(imager_, Imager::start(job_, *vm_));
+  }
   vm_watch_.emplace(loop_, vm_->pidfd());
   vm_watch_->on_readable([this] { on_vm_end(); });
   console_.emplace(loop_, vm_->console_fd(), std::move(console_log));
@@ -94,14 +98,27 @@ void TemplateMaker::save() {
   qmp_->hold([this, check](const Result<void>& held) {
     if (!check(held)) return;
     save_device_state(*qmp_, state_file_.get(), [this, check](const Result<void>& result) {
-      if (check(result)) saved();
+      if (check(result)) take_image();
     });
+  });
+}
+
+// What a template is without it is enough: boxes are restored from the state of the devices.
+void TemplateMaker::take_image() {
+  if (!imager_) return saved();
+  imager_->take(loop_, [this](const Result<void>& taken) {
+    if (!taken) {
+      log("{}", taken.error().message());
+      (void)sys::unlink(job_.process_image);
+    }
+    saved();
   });
 }
 
 void TemplateMaker::saved() {
   saved_ = true;
-  qmp_->quit();
+  // Not quit: the disk stays as the image knows it, and it was written out when the VM was stopped.
+  vm_->kill();
 }
 
 void TemplateMaker::fail_with(const Error& error) {

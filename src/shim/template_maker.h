@@ -11,6 +11,7 @@
 #include "shim/agent_link.h"
 #include "shim/boot_watch.h"
 #include "shim/event_loop.h"
+#include "shim/imager.h"
 #include "shim/log_pump.h"
 #include "shim/qmp_channel.h"
 #include "vmm/vm.h"
@@ -28,6 +29,7 @@ class TemplateMaker {
   Result<void> begin();
   void prepare();
   void save();
+  void take_image();
   void saved();
   void fail_with(const Error& error);
   void on_vm_end();
@@ -42,6 +44,7 @@ class TemplateMaker {
   std::optional<LogPump> complaints_;
   std::optional<QmpChannel> qmp_;
   std::optional<AgentLink> link_;
+  std::optional<Imager> imager_;
   std::optional<BootWatch> boot_watch_;
   Timer deadline_{loop_};
   bool saved_ = false;

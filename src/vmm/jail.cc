@@ -169,13 +169,17 @@ std::vector<std::string> jail_command(const JailPlan& plan, const VmConfig& conf
   tree.mount("--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache");
   tree.mount("--ro-bind", programs.qemu, programs.qemu);
   tree.mount("--ro-bind", programs.vm_init, kJailVmInit);
-  if (config.device_state.empty()) {
+  const bool from_image = !config.process_image.empty();
+  if (from_image) {
+    tree.mount("--ro-bind", programs.vm_resume, kJailVmResume);
+    tree.mount("--ro-bind", config.process_image, kJailProcessImage);
+  } else if (config.device_state.empty()) {
     tree.mount("--ro-bind", config.kernel, kJailKernel);
     tree.mount("--ro-bind", config.initramfs, kJailInitramfs);
   }
   if (config.memory_file) {
     tree.mount(config.memory_file->shared ? "--bind" : "--ro-bind", config.memory_file->path, kJailMemory);
-    if (!config.memory_file->shared) {
+    if (!config.memory_file->shared && !from_image) {
       tree.mount("--ro-bind", programs.memory_guard, kJailMemoryGuard);
       argv.insert(argv.end(), {"--setenv", "LD_PRELOAD", kJailMemoryGuard});
     }

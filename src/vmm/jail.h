@@ -27,6 +27,8 @@ inline constexpr const char* kJailKernel = "/boxlite/vmlinux";
 inline constexpr const char* kJailInitramfs = "/boxlite/initramfs";
 inline constexpr const char* kJailVmInit = "/boxlite/vm-init";
 inline constexpr const char* kJailMemory = "/boxlite/memory";
+inline constexpr const char* kJailVmResume = "/boxlite/vm-resume";
+inline constexpr const char* kJailProcessImage = "/boxlite/process-image";
 inline constexpr const char* kJailMemoryGuard = "/boxlite/memory-guard.so";
 
 /// What the host offers of the folders QEMU needs. Whole folders, since fifty single binds cost 15 ms (one: 2 ms).

@@ -154,7 +154,7 @@ TEST(QemuCommandTest, ItsThreadsForTheDiskAreFew) {
 }
 
 TEST(QemuCommandTest, UnderTcgTheGuestIsNotToldToCopyByTheByte) {
-  EXPECT_EQ(value_of(qemu_command(tcg(), "q", kFds), "-cpu"), "max,erms=off");
+  EXPECT_EQ(value_of(qemu_command(tcg(), "q", kFds), "-cpu"), "max,erms=off,rdrand=off,rdseed=off");
 }
 
 TEST(QemuCommandTest, UnderKvmTheGuestHasTheHostsCpuAndItsOwnMitigations) {

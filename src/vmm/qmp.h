@@ -27,6 +27,9 @@ class QmpClient {
 
   explicit QmpClient(OnEvent on_event) : on_event_(std::move(on_event)) {}
 
+  /// Of a QEMU that was asked for its greeting in another life (process_image.h): there will be none.
+  void assume_greeted() { greeted_ = true; }
+
   /// Queues a command; before the greeting it waits for it. `on_reply` gets what QEMU returned, or QEMU's error, exactly once.
   void execute(std::string_view command, const Json& arguments, OnReply on_reply);
 

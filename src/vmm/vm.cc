@@ -99,8 +99,9 @@ Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm
     TRY_ASSIGN(overlay, sys::open(config.overlay, O_RDWR));
   }
 
+  const bool from_image = !config.process_image.empty();
   UniqueFd device_state;
-  if (!config.device_state.empty()) {
+  if (!config.device_state.empty() && !from_image) {
     TRY_ASSIGN(device_state, sys::open(config.device_state, O_RDONLY));
   }
 
@@ -120,15 +121,22 @@ Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm
   plan.lock_fd = vm_lock_fd;
   TRY_ASSIGN(const UniqueFd filter, vm_filter());
   plan.filter_fd = filter.get();
+  const std::array<int, static_cast<std::size_t>(Channel::kCount)> channels = {
+      fds.portal, fds.console, fds.qmp, fds.volumes, nic.fd, fds.base_image, fds.overlay};
+  UniqueFd sandbox;
+  if (from_image) {
+    TRY_ASSIGN(sandbox, sandbox_filter());
+  }
 
   ProcessSpec spec;
   spec.program = programs.bwrap;
   spec.cgroup = cgroup;
-  spec.argv = jail_command(plan, config, programs, qemu_command(config, programs.qemu, fds));
+  spec.argv = jail_command(plan, config, programs,
+                           from_image ? resume_command(sandbox.get(), vm_lock_fd, channels) : qemu_command(config, programs.qemu, fds));
   spec.stdout_fd = complaints.write_end.get();
   spec.stderr_fd = complaints.write_end.get();
   for (const int fd : {fds.portal, fds.volumes, fds.console, fds.qmp, fds.base_image, fds.overlay, nic.fd, plan.lifeline_fd,
-                       plan.launcher_fd, plan.lock_fd, plan.filter_fd, device_state.get()}) {
+                       plan.launcher_fd, plan.lock_fd, plan.filter_fd, device_state.get(), sandbox.get()}) {
     if (fd >= 0) spec.inherit.push_back(fd);
   }
   spec.inherit.insert(spec.inherit.end(), layer_numbers.begin(), layer_numbers.end());
@@ -143,6 +151,7 @@ Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm
   vm.stderr_ = std::move(complaints.read_end);
   vm.lifeline_ = std::move(lifeline.write_end);
   vm.device_state_fd_ = device_state.get();
+  vm.channels_ = channels;
   vm.jail_ = std::make_unique<ChildProcess>(std::move(*child));
   return vm;
 }

@@ -10,6 +10,7 @@
 // Not thread safe. Destroying a Vm kills it and reaps the jail.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +19,7 @@
 #include "base/process.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "vmm/process_image.h"
 #include "vmm/vm_config.h"
 
 namespace boxlite::vmm {
@@ -29,6 +31,7 @@ struct VmPrograms {
   std::string vm_init;             // boxlite-vm-init, static
   std::string volume_server = {};  // boxlite-volume, static
   std::string memory_guard = {};   // boxlite-memory-guard.so, for a VM whose memory_file is not shared
+  std::string vm_resume = {};      // boxlite-vm-resume, static, for a VM with a process_image
 };
 
 /// Finds qemu and bwrap in PATH. kNotFound names the package to install.
@@ -54,6 +57,8 @@ class Vm {
   int qmp_fd() const { return qmp_.get(); }          // qmp.h
   /// The number under which QEMU has config.device_state open; -1: it has none. It waits to be told (shim/device_state.h).
   int device_state_fd() const { return device_state_fd_; }
+  /// The numbers that QEMU has of its channels, in the order of Channel (process_image.h); -1: none.
+  const std::array<int, static_cast<std::size_t>(Channel::kCount)>& channels() const { return channels_; }
   int stderr_fd() const { return stderr_.get(); }  // what QEMU and bwrap complain about
 
   /// Readable when the jail (and with it QEMU) has ended.
@@ -80,6 +85,7 @@ class Vm {
   UniqueFd stderr_;
   UniqueFd lifeline_;
   int device_state_fd_ = -1;
+  std::array<int, static_cast<std::size_t>(Channel::kCount)> channels_ = {};
   std::unique_ptr<ChildProcess> jail_;
   std::optional<ExitStatus> status_;  // once reaped
 };

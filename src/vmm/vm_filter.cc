@@ -40,33 +40,63 @@ constexpr std::array kRefused = {
 constexpr std::array kNamespaceFlags = {CLONE_NEWUSER, CLONE_NEWNS,  CLONE_NEWPID,   CLONE_NEWNET,
                                         CLONE_NEWIPC,  CLONE_NEWUTS, CLONE_NEWCGROUP};
 
+// What QEMU's own `-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny` is for: programs and processes,
+// privileges, scheduling, and calls that nobody makes any more.
+constexpr std::array kNotQemus = {
+    SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(setuid), SCMP_SYS(setgid), SCMP_SYS(setreuid),
+    SCMP_SYS(setregid), SCMP_SYS(setresuid), SCMP_SYS(setresgid), SCMP_SYS(setfsuid), SCMP_SYS(setfsgid), SCMP_SYS(setgroups),
+    SCMP_SYS(setpgid), SCMP_SYS(setsid), SCMP_SYS(capset), SCMP_SYS(setpriority), SCMP_SYS(sched_setparam),
+    SCMP_SYS(sched_setscheduler), SCMP_SYS(sched_setattr), SCMP_SYS(sched_setaffinity), SCMP_SYS(ioprio_set),
+    SCMP_SYS(setrlimit), SCMP_SYS(uselib), SCMP_SYS(ustat), SCMP_SYS(sysfs),
+    SCMP_SYS(vhangup), SCMP_SYS(modify_ldt), SCMP_SYS(lookup_dcookie), SCMP_SYS(mbind), SCMP_SYS(set_mempolicy),
+    SCMP_SYS(migrate_pages), SCMP_SYS(move_pages)};
+
+// A filter that allows everything but what it is told to refuse.
+class Filter {
+ public:
+  void refuse(int reason, int call, std::initializer_list<scmp_arg_cmp> arguments = {}) {
+    const int result = ::seccomp_rule_add_array(filter_.get(), SCMP_ACT_ERRNO(static_cast<std::uint32_t>(reason)), call,
+                                                static_cast<unsigned>(arguments.size()), arguments.begin());
+    if (result < 0) wrong_ = result;
+  }
+
+  Result<UniqueFd> program() const {
+    if (!filter_) return fail(ErrorCode::kUnsupported, "libseccomp cannot begin a filter");
+    if (wrong_ < 0) return fail(ErrorCode::kUnsupported, "libseccomp takes no rule: error {}", -wrong_);
+    UniqueFd file(::memfd_create("vm-filter", MFD_CLOEXEC));
+    if (!file) return fail_errno("memfd_create");
+    if (const int result = ::seccomp_export_bpf(filter_.get(), file.get()); result < 0)
+      return fail(ErrorCode::kUnsupported, "libseccomp writes no filter: error {}", -result);
+    if (::lseek(file.get(), 0, SEEK_SET) < 0) return fail_errno("lseek");
+    return file;
+  }
+
+ private:
+  std::unique_ptr<void, decltype(&::seccomp_release)> filter_{::seccomp_init(SCMP_ACT_ALLOW), &::seccomp_release};
+  int wrong_ = 0;
+};
+
 }  // namespace
 
 Result<UniqueFd> vm_filter() {
-  const std::unique_ptr<void, decltype(&::seccomp_release)> filter(::seccomp_init(SCMP_ACT_ALLOW), &::seccomp_release);
-  if (!filter) return fail(ErrorCode::kUnsupported, "libseccomp cannot begin a filter");
-  int wrong = 0;
-  const auto refuse = [&](int reason, int call, std::initializer_list<scmp_arg_cmp> arguments = {}) {
-    const int result = ::seccomp_rule_add_array(filter.get(), SCMP_ACT_ERRNO(static_cast<std::uint32_t>(reason)), call,
-                                                static_cast<unsigned>(arguments.size()), arguments.begin());
-    if (result < 0) wrong = result;
-  };
-  for (const int call : kRefused) refuse(EPERM, call);
+  Filter filter;
+  for (const int call : kRefused) filter.refuse(EPERM, call);
   for (const int flag : kNamespaceFlags) {
     const auto bit = static_cast<scmp_datum_t>(flag);
-    refuse(EPERM, SCMP_SYS(clone), {SCMP_A0(SCMP_CMP_MASKED_EQ, bit, bit)});
+    filter.refuse(EPERM, SCMP_SYS(clone), {SCMP_A0(SCMP_CMP_MASKED_EQ, bit, bit)});
   }
   // Its flags are out of a filter's sight; the C library does without it.
-  refuse(ENOSYS, SCMP_SYS(clone3));
+  filter.refuse(ENOSYS, SCMP_SYS(clone3));
   // Channels are handed over. What remains has neither names in this jail nor a network behind it.
-  refuse(EPERM, SCMP_SYS(socket), {SCMP_A0(SCMP_CMP_NE, AF_UNIX)});
-  if (wrong < 0) return fail(ErrorCode::kUnsupported, "libseccomp takes no rule: error {}", -wrong);
-  UniqueFd file(::memfd_create("vm-filter", MFD_CLOEXEC));
-  if (!file) return fail_errno("memfd_create");
-  if (const int result = ::seccomp_export_bpf(filter.get(), file.get()); result < 0)
-    return fail(ErrorCode::kUnsupported, "libseccomp writes no filter: error {}", -result);
-  if (::lseek(file.get(), 0, SEEK_SET) < 0) return fail_errno("lseek");
-  return file;
+  filter.refuse(EPERM, SCMP_SYS(socket), {SCMP_A0(SCMP_CMP_NE, AF_UNIX)});
+  return filter.program();
+}
+
+Result<UniqueFd> sandbox_filter() {
+  Filter filter;
+  for (const int call : kNotQemus) filter.refuse(EPERM, call);
+  filter.refuse(EPERM, SCMP_SYS(clone), {SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0)});
+  return filter.program();
 }
 
 }  // namespace boxlite::vmm

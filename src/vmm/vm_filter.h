@@ -10,4 +10,7 @@ namespace boxlite::vmm {
 /// The program for bwrap's --seccomp, in a file without a name.
 Result<UniqueFd> vm_filter();
 
+/// What a QEMU of an image has in the place of the filter that QEMU gives itself (-sandbox), likewise.
+Result<UniqueFd> sandbox_filter();
+
 }  // namespace boxlite::vmm

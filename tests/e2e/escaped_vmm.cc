@@ -28,6 +28,7 @@
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -135,21 +136,26 @@ void try_own_files(int base, int disk) {
 // What other boxes are restored from: under its name in the jail, and by every descriptor that is open for reading alone. The
 // others, the disk and the VM's lock, are of this box.
 void try_template() {
-  const char* memory = "/boxlite/memory";
-  attempt("open the template's memory for writing", [&] { return ::open(memory, O_WRONLY); });
-  attempt("open the template's memory for both", [&] { return ::open(memory, O_RDWR); });
-  attempt("empty the template's memory", [&] { return ::truncate(memory, 0); });
-  attempt("change the mode of the template's memory", [&] { return ::chmod(memory, 0666); });
-  attempt("remove the template's memory", [&] { return ::unlink(memory); });
-  attempt("rename the template's memory", [&] { return ::rename(memory, "/boxlite/other"); });
-  attempt("mount the template's memory anew", [&] { return ::mount(nullptr, memory, nullptr, MS_REMOUNT | MS_BIND, nullptr); });
+  std::map<int, std::string> opened;
+  for (const char* file : {"/boxlite/memory", "/boxlite/process-image"}) {
+    const int fd = ::open(file, O_RDONLY);
+    if (fd < 0) continue;
+    opened[fd] = file;
+    const std::string name = file;
+    attempt("open " + name + " for writing", [&] { return ::open(file, O_WRONLY); });
+    attempt("open " + name + " for both", [&] { return ::open(file, O_RDWR); });
+    attempt("empty " + name, [&] { return ::truncate(file, 0); });
+    attempt("change the mode of " + name, [&] { return ::chmod(file, 0666); });
+    attempt("remove " + name, [&] { return ::unlink(file); });
+    attempt("rename " + name, [&] { return ::rename(file, "/boxlite/other"); });
+    attempt("mount " + name + " anew", [&] { return ::mount(nullptr, file, nullptr, MS_REMOUNT | MS_BIND, nullptr); });
+  }
   int fds = 0;
-  const int opened = ::open(memory, O_RDONLY);
   for (int fd = 3; fd < 256; ++fd) {
     struct stat st = {};
     if (::fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (::fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY) continue;
     ++fds;
-    const std::string name = fd == opened ? "the template's memory" : "descriptor " + std::to_string(fd);
+    const std::string name = opened.contains(fd) ? "opened " + opened[fd] : "descriptor " + std::to_string(fd);
     attempt("write to " + name, [&] { return ::pwrite(fd, "x", 1, 0); });
     attempt("empty " + name, [&] { return ::ftruncate(fd, 0); });
     attempt("punch a hole into " + name, [&] { return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096); });
@@ -233,6 +239,12 @@ int run(char** argv, const char* self, bool restored) {
   console = std::atoi(argument_after(argv, "socket,id=console,fd=").c_str());
   int base = -1;
   int disk = -1;
+  if (const std::string program = argv[0]; program == "/boxlite/vm-resume") {
+    // src/vmm/vm_resume.cc: image, memory, filter, lock, portal, console, QMP, volumes, network, base, disk.
+    console = std::atoi(argv[6]);
+    base = std::atoi(argv[10]);
+    disk = std::atoi(argv[11]);
+  }
   for (char** argument = argv; *argument != nullptr; ++argument) {
     const std::string text = *argument;
     if (text.starts_with("fd=") && text.ends_with(",set=1")) base = std::atoi(*argument + 3);
@@ -253,5 +265,5 @@ int run(char** argv, const char* self, bool restored) {
 #ifdef BOXLITE_ESCAPED_LIBRARY
 [[gnu::constructor]] static void escape(int, char** argv, char**) { ::_exit(run(argv, "/boxlite/memory-guard.so", true)); }
 #else
-int main(int, char** argv) { return run(argv, argv[0], false); }
+int main(int, char** argv) { return run(argv, argv[0], argv[0] == std::string("/boxlite/vm-resume")); }
 #endif

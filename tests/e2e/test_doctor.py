@@ -79,7 +79,7 @@ def test_a_program_that_is_missing_is_named_with_its_package(boxlite, programs):
 
 
 @identity.by_user
-@pytest.mark.parametrize("missing", ["boxlite-shim", "boxlite-vm-init", "boxlite-volume", "boxlite-image", "boxlite-net", "boxlite-template", "boxlite-memory-guard.so"])
+@pytest.mark.parametrize("missing", ["boxlite-shim", "boxlite-vm-init", "boxlite-vm-resume", "boxlite-volume", "boxlite-image", "boxlite-net", "boxlite-template", "boxlite-memory-guard.so"])
 def test_a_part_of_boxlite_that_is_missing_is_named(boxlite, programs, missing):
     for name in os.listdir(BIN_DIR):
         if name != missing:

@@ -88,13 +88,19 @@ def test_an_escaped_vmm_reaches_nothing_but_its_box(victim, demo, place):
     bl.ok("rm", "escaped")
 
 
-def test_an_escaped_vmm_cannot_change_what_others_are_restored_from(victim, demo, place):
-    """In a QEMU that is to be restored: the template that it was handed, with the descriptors and the paths that it has."""
+@pytest.mark.parametrize("gone_on_from", ["process image", "device state"])
+def test_an_escaped_vmm_cannot_change_what_others_are_restored_from(victim, demo, place, gone_on_from):
+    """In a VMM that is to go on from a template: what it was handed of that, with the descriptors and the paths that it has."""
     bl = victim
     bl.ok("run", "--rm", demo, "true", environment={"BOXLITE_COLD": ""})
     programs = place / "libexec"
     shutil.copytree(BIN_DIR, programs)
-    plant(programs / "boxlite-memory-guard.so", "escaped_restored_vmm.so", targets(bl, place))
+    if gone_on_from == "process image":
+        plant(programs / "boxlite-vm-resume", "escaped_vmm", targets(bl, place))
+    else:
+        plant(programs / "boxlite-memory-guard.so", "escaped_restored_vmm.so", targets(bl, place))
+        for name in os.listdir(f"{bl.home}/templates"):
+            pathlib.Path(f"{bl.home}/templates/{name}/process-image").unlink(missing_ok=True)
     templates = [f"{bl.home}/templates/{name}" for name in os.listdir(f"{bl.home}/templates") if re.fullmatch("[0-9a-f-]*", name)]
     files = [open(f"{path}/{name}", "rb") for path in templates for name in os.listdir(path)]
     before = [(os.fstat(file.fileno()), hashlib.file_digest(file, "sha256").hexdigest()) for file in files]
@@ -104,7 +110,7 @@ def test_an_escaped_vmm_cannot_change_what_others_are_restored_from(victim, demo
     bl.ok("start", "escaped-restored", environment={"BOXLITE_LIBEXEC_DIR": str(programs), "BOXLITE_COLD": ""})
     lines = report(log)
     judge(lines, 150, log)
-    # Base disk, memory, device state.
+    # Base disk and memory, and the image or the device state.
     assert "files 3" in lines
     for file, (stat, digest) in zip(files, before):
         after = os.fstat(file.fileno())
