@@ -310,11 +310,13 @@ std::optional<Template> ensure_template(const HomePaths& paths, const StartProgr
 void drop_template(const HomePaths& paths, const Template& bad, const std::string& reason) {
   const auto lock = OfdLock::acquire(lock_path(paths), kMakerPatience);
   if (!lock) return;
-  // What else it has may do.
-  if (!bad.process_image.empty()) return (void)sys::unlink(bad.process_image);
   // Once may have been somebody's SIGKILL, or the host's lack of memory.
   const std::string once = bad.directory + std::string(kDropped);
-  if (::access(once.c_str(), F_OK) == 0) note_failure(bad.directory, reason);
+  if (::access(once.c_str(), F_OK) == 0) {
+    // Without its image it is restored in another way, which may do.
+    if (!bad.process_image.empty()) return (void)sys::unlink(bad.process_image);
+    note_failure(bad.directory, reason);
+  }
   (void)write_file_volatile(once, reason + "\n", 0600);
   (void)remove_tree(bad.directory);
 }

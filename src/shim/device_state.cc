@@ -9,20 +9,18 @@
 namespace boxlite::shim {
 
 void save_device_state(QmpChannel& qmp, int fd, std::function<void(Result<void>)> on_saved) {
-  // QEMU answers in order; when the first fails the second does too, and says less.
+  // QEMU answers in order; when the first fails the others do too, and say less. After the last nothing of these is under way.
   const auto failure = std::make_shared<std::optional<Error>>();
-  qmp.execute(
-      "add-fd", {{"fdset-id", kDeviceStateFdSet}},
-      [failure](const Result<Json>& reply) {
-        if (!reply) *failure = reply.error();
-      },
-      fd);
-  qmp.execute("xen-save-devices-state", {{"filename", fmt::format("/dev/fdset/{}", kDeviceStateFdSet)}, {"live", false}},
-              [failure, on_saved = std::move(on_saved)](const Result<Json>& reply) {
-                if (*failure) return on_saved(std::unexpected(**failure));
-                on_saved(reply ? Result<void>() : std::unexpected(reply.error()));
+  const auto note = [failure](const Result<Json>& reply) {
+    if (!reply && !*failure) *failure = reply.error();
+  };
+  qmp.execute("add-fd", {{"fdset-id", kDeviceStateFdSet}}, note, fd);
+  qmp.execute("xen-save-devices-state", {{"filename", fmt::format("/dev/fdset/{}", kDeviceStateFdSet)}, {"live", false}}, note);
+  qmp.execute("remove-fd", {{"fdset-id", kDeviceStateFdSet}},
+              [note, failure, on_saved = std::move(on_saved)](const Result<Json>& reply) {
+                note(reply);
+                on_saved(*failure ? Result<void>(std::unexpected(**failure)) : Result<void>());
               });
-  qmp.execute("remove-fd", {{"fdset-id", kDeviceStateFdSet}}, [](const Result<Json>&) {});
 }
 
 void load_device_state(QmpChannel& qmp, int number, LoadEvents events) {

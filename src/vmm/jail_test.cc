@@ -1,13 +1,24 @@
 #include "vmm/jail.h"
 
+#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <linux/seccomp.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
+#include <functional>
+#include <thread>
 
 #include "base/file.h"
 #include "base/sys.h"
+#include "vmm/vm_filter.h"
 
 namespace boxlite::vmm {
 namespace {
@@ -207,6 +218,55 @@ TEST_F(HostFoldersTest, Arch) {
   link("/usr/lib64", "lib");
   EXPECT_THAT(found().binds, ElementsAre("/usr/lib"));
   EXPECT_THAT(found().symlinks, ElementsAre(Pair("/lib", "usr/lib"), Pair("/lib64", "usr/lib"), Pair("/usr/lib64", "lib")));
+}
+
+TEST(JailTest, AProcessOfAnImageHasTheImageAndTheMemoryToReadAndNoKernel) {
+  VmConfig image = config();
+  image.memory_file = MemoryFile{.path = "/home/user/memory", .shared = false};
+  image.device_state = "/home/user/state";
+  image.process_image = "/home/user/image";
+  VmPrograms programs = kPrograms;
+  programs.vm_resume = "/opt/boxlite-vm-resume";
+  const std::vector<std::string> argv = jail_command(plan(), image, programs, {kJailVmResume});
+  const std::string line = fmt::format(" {} ", fmt::join(argv, " "));
+  EXPECT_THAT(line, HasSubstr(" --ro-bind /home/user/image /boxlite/process-image "));
+  EXPECT_THAT(line, HasSubstr(" --ro-bind /home/user/memory /boxlite/memory "));
+  EXPECT_THAT(line, HasSubstr(" --ro-bind /opt/boxlite-vm-resume /boxlite/vm-resume "));
+  EXPECT_THAT(line, HasSubstr(" --ro-bind /usr/bin/qemu-system-x86_64 /usr/bin/qemu-system-x86_64 "));
+  EXPECT_THAT(line, Not(HasSubstr("LD_PRELOAD")));
+  EXPECT_THAT(line, Not(HasSubstr("/home/user/kernel")));
+}
+
+// In a process of its own, which the filter is in force for.
+int exit_code_under(int filter, const std::function<int()>& act) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::array<sock_filter, 4096> code = {};
+    const ssize_t bytes = ::read(filter, code.data(), sizeof code);
+    const sock_fprog program = {static_cast<unsigned short>(static_cast<std::size_t>(bytes) / sizeof code[0]), code.data()};
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0) ::_exit(99);
+    ::_exit(act());
+  }
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(VmFilterTest, AQemuOfAnImageMakesThreadsAndNoProcesses) {
+  auto filter = sandbox_filter();
+  ASSERT_TRUE(filter) << filter.error().message();
+  EXPECT_EQ(exit_code_under(filter->get(),
+                            [] {
+                              bool ran = false;
+                              std::thread([&ran] { ran = true; }).join();
+                              if (!ran) return 1;
+                              if (::fork() >= 0 || errno != EPERM) return 2;
+                              const std::array<char*, 1> none = {nullptr};
+                              if (::execve("/bin/true", none.data(), none.data()) >= 0 || errno != EPERM) return 3;
+                              if (::setuid(::getuid()) >= 0 || errno != EPERM) return 4;
+                              return 0;
+                            }),
+            0);
 }
 
 }  // namespace

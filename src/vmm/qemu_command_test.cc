@@ -150,11 +150,18 @@ TEST(QemuCommandTest, AVmThatBecomesATemplateIsTheSameMachineWithMemoryThatIsKep
 }
 
 TEST(QemuCommandTest, ItsThreadsForTheDiskAreFew) {
-  EXPECT_EQ(value_of(qemu_command(tcg(), "q", kFds), "-object"), "main-loop,id=main,thread-pool-max=16");
+  EXPECT_THAT(values_of(qemu_command(tcg(), "q", kFds), "-object"), Contains("main-loop,id=main,thread-pool-max=16"));
 }
 
 TEST(QemuCommandTest, UnderTcgTheGuestIsNotToldToCopyByTheByte) {
   EXPECT_EQ(value_of(qemu_command(tcg(), "q", kFds), "-cpu"), "max,erms=off,rdrand=off,rdseed=off");
+}
+
+TEST(QemuCommandTest, NothingThatIsDrawnComesFromQemusOwnGenerator) {
+  const auto argv = qemu_command(tcg(), "q", kFds);
+  EXPECT_THAT(values_of(argv, "-object"), Contains("rng-random,id=random,filename=/dev/urandom"));
+  EXPECT_THAT(values_of(argv, "-device"), Contains("virtio-rng-device,rng=random"));
+  EXPECT_THAT(value_of(argv, "-cpu"), AllOf(HasSubstr("rdrand=off"), HasSubstr("rdseed=off")));
 }
 
 TEST(QemuCommandTest, UnderKvmTheGuestHasTheHostsCpuAndItsOwnMitigations) {

@@ -111,9 +111,12 @@ Image read_tables(int file) {
   if (header.segments > kMostSegments || header.threads == 0 || header.threads > kMostThreads ||
       header.descriptors > kMostDescriptors || header.files > kMostFiles || header.paths_bytes > kMostTableBytes)
     die("the image has too much of something");
+  struct stat now;
+  check("the image", call(SYS_fstat, static_cast<unsigned long>(file), address(&now)));
+  const auto size = static_cast<std::uint64_t>(now.st_size);
   const std::uint64_t needed = sizeof header + header.segments * sizeof(Segment) + header.threads * sizeof(Thread) +
                                header.descriptors * sizeof(Descriptor) + header.files * sizeof(MappedFile) + header.paths_bytes;
-  if (needed != header.table_bytes || needed > kMostTableBytes) die("the image's tables are not whole");
+  if (needed != header.table_bytes || needed > kMostTableBytes || needed > size) die("the image's tables are not whole");
   check("map the image's tables", call(SYS_mmap, kTablesAt, kMostTableBytes, PROT_READ, MAP_PRIVATE | MAP_FIXED_NOREPLACE,
                                        static_cast<unsigned long>(file), 0));
   Image image;
@@ -130,6 +133,8 @@ Image read_tables(int file) {
     if (!starts_whole_page(segment.address) || !starts_whole_page(segment.length) || segment.length == 0 ||
         segment.address >= kUserEnd || end > kUserEnd || (end > kResumerBegin && segment.address < kResumerEnd))
       die("a segment of the image is where none can be");
+    if (segment.source == Source::kImage && (segment.offset > size || segment.length > size - segment.offset))
+      die("the image's pages are not whole");
     if (segment.source == Source::kFile && segment.file >= header.files) die("a segment of the image is of no file");
   }
   return image;

@@ -99,8 +99,8 @@ def test_an_escaped_vmm_cannot_change_what_others_are_restored_from(victim, demo
         plant(programs / "boxlite-vm-resume", "escaped_vmm", targets(bl, place))
     else:
         plant(programs / "boxlite-memory-guard.so", "escaped_restored_vmm.so", targets(bl, place))
-        for name in os.listdir(f"{bl.home}/templates"):
-            pathlib.Path(f"{bl.home}/templates/{name}/process-image").unlink(missing_ok=True)
+        for image in pathlib.Path(f"{bl.home}/templates").glob("*/process-image"):
+            image.unlink()
     templates = [f"{bl.home}/templates/{name}" for name in os.listdir(f"{bl.home}/templates") if re.fullmatch("[0-9a-f-]*", name)]
     files = [open(f"{path}/{name}", "rb") for path in templates for name in os.listdir(path)]
     before = [(os.fstat(file.fileno()), hashlib.file_digest(file, "sha256").hexdigest()) for file in files]

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import time
 
@@ -43,6 +44,11 @@ def test_the_first_start_makes_a_template_and_every_later_one_uses_it(boxlite, d
         assert boxlite.ok("run", "--rm", demo, "echo", "here") == "here\n"
         assert len(templates(boxlite)) == 1 and starts(boxlite) == (count, 0)
     assert info(boxlite)["template_failures"] == []
+    (template,) = templates(boxlite)
+    assert os.path.exists(f"{template}/process-image") and os.path.getsize(f"{template}/maker.log") == 0
+    boxlite.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
+    with open(f"{boxlite.home}/boxes/{boxlite.inspect('a')['id']}/shim.log") as file:
+        assert file.read() == "", "nothing of the life before is told"
 
 
 def test_a_box_of_another_shape_has_a_template_of_its_own(boxlite, demo):
@@ -181,20 +187,96 @@ def test_a_damaged_template_is_made_anew(boxlite, demo, name, how):
 @pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="changes files that are not its own")
 def test_a_template_that_cannot_be_restored_is_dropped_and_the_box_boots(boxlite, demo):
     """Its state and its memory are not of one VM: that is told by nothing but the attempt."""
-    for failures in ([], ["why"]):
-        boxlite.ok("run", "--rm", "--network", "none", demo, "true")
+    def break_it():
         (template,) = templates(boxlite)
         os.chmod(f"{template}/memory", 0o644)
         size = os.path.getsize(f"{template}/memory")
         with open(f"{template}/memory", "r+b") as file:
             file.truncate(0)
             file.truncate(size)
+        return template
+
+    def run():
         assert boxlite.ok("run", "--rm", "--network", "none", demo, "echo", "here", timeout=600) == "here\n"
-        assert templates(boxlite) == [] and len(info(boxlite)["template_failures"]) == len(failures)
-    # After the second time it is not tried again, until the host boots or the box is of another shape.
+        return templates(boxlite), len(info(boxlite)["template_failures"])
+    run()
+    break_it()
+    assert run() == ([], 0)
+    run()
+    template = break_it()
+    # Now it is the image of QEMU that is not tried again, and then the template.
+    assert run() == ([template], 0) and not os.path.exists(f"{template}/process-image")
+    assert run() == ([], 1)
+    # It is not made again until the host boots or the box is of another shape.
     assert boxlite.ok("run", "--rm", "--network", "none", demo, "echo", "here") == "here\n"
-    assert starts(boxlite) == (4, 3)
+    assert starts(boxlite) == (5, 4)
     assert boxlite.ok("ls", "-aq") == ""
+
+
+# src/vmm/process_image.h: magic, bytes of the tables; counts of segments, threads, descriptors, files; bytes of the paths.
+HEADER = struct.Struct("<QQIIIIQ")
+SEGMENT, THREAD, DESCRIPTOR, FILE = 40, 160, 24, 48
+
+
+def spoil(image, how):
+    os.chmod(image, 0o644)
+    with open(image, "r+b") as file:
+        magic, tables, segments, threads, descriptors, files, paths = HEADER.unpack(file.read(HEADER.size))
+        if how == "of another version":
+            file.seek(0)
+            file.write(struct.pack("<Q", magic + 1))
+        elif how == "its tables are cut off":
+            file.truncate(tables // 2)
+        elif how == "its pages are cut off":
+            file.truncate(tables)
+        elif how == "a segment lies where the loader does":
+            file.seek(tables - paths - files * FILE - descriptors * DESCRIPTOR - threads * THREAD - segments * SEGMENT)
+            file.write(struct.pack("<Q", 0x100000000000))
+        elif how == "a library was replaced":
+            file.seek(tables - paths - 8)  # the last file's time
+            file.write(struct.pack("<q", 1))
+
+
+@pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="damages files that are not its own")
+@pytest.mark.parametrize("how,said", [
+    ("of another version", "is none of this version"), ("its tables are cut off", "tables are not whole"), ("its pages are cut off", "pages are not whole"),
+    ("a segment lies where the loader does", "is where none can be"), ("a library was replaced", "is not what it was when the image was made")])
+def test_an_image_that_cannot_be_gone_on_from_is_dropped_and_the_box_boots(boxlite, demo, how, said):
+    for again in (False, True):
+        boxlite.ok("run", "--rm", demo, "true")
+        (template,) = templates(boxlite)
+        spoil(f"{template}/process-image", how)
+        boxlite.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
+        with open(f"{boxlite.home}/boxes/{boxlite.inspect('a')['id']}/shim.log.1") as file:
+            assert said in file.read()
+        assert boxlite.ok("exec", "a", "echo", "here") == "here\n"
+        boxlite.ok("rm", "-f", "a")
+        # Once may have been an accident. The second time it goes without its image, and is as good as before otherwise.
+        assert templates(boxlite) == ([template] if again else [])
+    assert not os.path.exists(f"{template}/process-image") and starts(boxlite) == (4, 2)
+    assert boxlite.ok("run", "--rm", demo, "echo", "here") == "here\n"
+    assert templates(boxlite) == [template] and starts(boxlite) == (5, 2)
+
+
+@pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="needs root to mount")
+def test_boxes_go_on_from_an_image_on_a_file_system_that_no_program_may_be_run_from(boxlite, demo):
+    os.mkdir(boxlite.home)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"noexec,mode=700,uid={identity.UID},gid={identity.GID}", "tmpfs", boxlite.home], check=True)
+    try:
+        for _ in range(2):
+            assert boxlite.ok("run", "--rm", demo, "echo", "here") == "here\n"
+        (template,) = templates(boxlite)
+        assert os.path.exists(f"{template}/process-image") and starts(boxlite) == (2, 0)
+    finally:
+        subprocess.run(["umount", "--lazy", boxlite.home], check=True)
+
+
+def test_nothing_that_qemu_draws_by_itself_is_seen_in_a_box(boxlite, demo):
+    """Its generator goes on the same in every process of one image: it feeds rdrand and rdseed, and could feed /dev/hwrng."""
+    draw = "grep -cE ' (rdrand|rdseed)' /proc/cpuinfo; head -c 16 /dev/hwrng | od -An -tx1"
+    told = [boxlite.ok("--accel", "tcg", "run", "--rm", "--privileged", demo, "sh", "-c", draw).splitlines() for _ in range(3)]
+    assert starts(boxlite) == (3, 0)
+    assert [lines[0] for lines in told] == ["0"] * 3 and len({lines[1] for lines in told}) == 3, told
 
 
 def test_without_the_program_that_makes_templates_nothing_starts(boxlite, demo, tmp_path):
@@ -236,6 +318,21 @@ def test_whoever_is_killed_while_a_template_is_made_leaves_nothing_in_the_way(bo
     boxlite.ok("rm", "-f", "a")
     wait_until(lambda: not census.processes(boxlite.home), "nothing is left")
     assert [name for name in os.listdir(f"{boxlite.home}/templates") if name.endswith(".new")] == [] or victim == "boxlite"
+
+
+def test_a_template_whose_image_could_not_be_taken_is_one_without(boxlite, demo):
+    boxlite.ok("--cold", "run", "--rm", demo, "true")
+    started = boxlite.spawn("run", "--rm", demo, "echo", "here")
+
+    def imager():
+        return next((p for p in census.processes(boxlite.home) if p.name == "boxlite-imager"), None)
+    wait_until(imager, "it waits for its order").kill(signal.SIGKILL)
+    out, err = started.communicate(timeout=300)
+    assert (started.returncode, out) == (0, b"here\n"), err
+    (template,) = templates(boxlite)
+    assert not os.path.exists(f"{template}/process-image") and starts(boxlite) == (1, 1)
+    with open(f"{template}/maker.log") as file:
+        assert "the process that takes the image has ended" in file.read()
 
 
 def test_gc_removes_templates_that_nobody_will_use(boxlite, demo):
