@@ -77,8 +77,8 @@ Result<void> run_box(const HomePaths& paths, Database& database, const ShimConfi
   }
   TRY(serve(listener.get()));
   TRY(write_exit(paths, config, false, ""));
-  if (!config.box.options.auto_remove) return {};
   TRY(lease.leave(*read_exit_record(paths.exit_record(config.box_id))));
+  if (!config.box.options.auto_remove) return {};
   TRY(remove_own_box(paths, database, config.box_id));
   return {};
 }

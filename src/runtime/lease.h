@@ -26,8 +26,8 @@ class Lease {
   static Result<Lease> take(const HomePaths& paths, const Database& database, const std::string& id, std::uint64_t generation,
                             std::chrono::milliseconds timeout);
 
-  /// Adds the exit record of this start to the lease record: of a box that removes itself it is what a waiter, who has the file
-  /// open, can still read when all else is gone.
+  /// Adds the exit record of this start to the lease record: of a box that is removed it is what a waiter, who has the file open,
+  /// can still read when all else is gone.
   Result<void> leave(const ExitRecord& exit);
 
   void release() { lock_.release(); }

@@ -111,12 +111,12 @@ TEST(RemovalTest, WaitsForTheLastProcessOfTheVm) {
 
 TEST(RemovalTest, ABoxThatRemovesItselfLeavesNothingAndItsExitCodeReachesTheWaiter) {
   const TestHome home;
-  home.create("web", {"run"}, true);
+  const std::string id = home.create("web", {"run"}, true);
   ASSERT_TRUE(home.run({"start", "web"}).ok());
   sys::Pipe output = *sys::pipe();
   ChildProcess waiter = home.launch({"wait", "web"}, output.write_end.get());
   output.write_end.reset();
-  ASSERT_TRUE(eventually([&] { return has_open(waiter.pid(), "anon_inode:inotify"); })) << "it watches";
+  ASSERT_TRUE(eventually([&] { return has_open(waiter.pid(), home.paths().lease(id)); })) << "it watches";
   EXPECT_TRUE(home.run({"stop", "web", "10"}).ok());
   EXPECT_EQ(waiter.wait()->code, 0);
   std::array<std::byte, 16> text = {};

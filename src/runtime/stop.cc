@@ -5,8 +5,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/inotify.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -94,27 +94,27 @@ Result<void> end_silent_shim(Context& context, const BoxRow& row, int shim) {
                            killed_record(locked->row.generation, "killed by stop: its shim did not answer"));
 }
 
-// Sees the exit record appear: a box that removes itself has one only for a moment before its directory goes.
+// What a box's end was, also when the box is gone by then. By descriptors: the record is found in the trash too, and of a box that
+// is gone altogether in what its shim has left in the lease.
 class ExitWatch {
  public:
   ExitWatch(const HomePaths& paths, const std::string& id) {
     if (auto opened = sys::open(paths.lease(id), O_RDONLY | O_NOFOLLOW)) lease_ = std::move(*opened);
     if (auto opened = sys::open(paths.box(id), O_RDONLY | O_DIRECTORY)) directory_ = std::move(*opened);
-    if (!directory_) return;
-    inotify_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-    // Without inotify (its instances are limited) the record is read after the shim's end, as for any box that stays.
-    if (inotify_ && ::inotify_add_watch(inotify_.get(), paths.box(id).c_str(), IN_MOVED_TO) < 0) inotify_.reset();
   }
 
-  int fd() const { return inotify_.get(); }
-
-  void drain() const {
-    std::array<std::byte, 4096> buffer;
-    while (::read(inotify_.get(), buffer.data(), buffer.size()) > 0) {
-    }
+  /// Waits until somebody else has written the record, or for so long. Its end is dear: the kernel waits for some milliseconds when a
+  /// directory that was watched is gone (fsnotify_wait_marks_destroyed), so nothing is watched that can be waited for otherwise.
+  Result<void> wait_for_record(std::uint64_t generation, milliseconds most) const {
+    UniqueFd inotify(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+    const std::string directory = fmt::format("/proc/self/fd/{}", directory_.get());
+    // Without inotify (its instances are limited) it takes so long.
+    if (inotify && ::inotify_add_watch(inotify.get(), directory.c_str(), IN_MOVED_TO) < 0) inotify.reset();
+    if (record(generation)) return {};
+    TRY(sys::poll_one(inotify.get(), POLLIN, most));
+    return {};
   }
 
-  /// By descriptors, so that it is found in the trash too, while it is there, and in the lease of a box that is gone altogether.
   std::optional<ExitRecord> record(std::uint64_t generation) const {
     if (!directory_) return std::nullopt;
     auto found = read_exit_record(fmt::format("/proc/self/fd/{}/exit.json", directory_.get()));
@@ -126,22 +126,7 @@ class ExitWatch {
  private:
   UniqueFd lease_;
   UniqueFd directory_;
-  UniqueFd inotify_;
 };
-
-Result<std::optional<ExitRecord>> watch_until_end(const ExitWatch& watch, int shim, std::uint64_t generation) {
-  std::optional<ExitRecord> record;
-  for (;;) {
-    if (!record) record = watch.record(generation);
-    std::array<struct pollfd, 2> polled = {{{shim, POLLIN, 0}, {record ? -1 : watch.fd(), POLLIN, 0}}};
-    if (::poll(polled.data(), polled.size(), -1) < 0 && errno != EINTR) return fail_errno("poll");
-    if (polled[1].revents != 0) watch.drain();
-    if (polled[0].revents != 0) {
-      if (!record) record = watch.record(generation);
-      return record;
-    }
-  }
-}
 
 Error suspended_error(const std::string& name) {
   return Error(ErrorCode::kInvalidState,
@@ -213,8 +198,8 @@ Result<int> wait_box(const Context& context, const BoxRow& row) {
     const ExitWatch watch(context.paths, row.id);
     TRY_ASSIGN(const std::optional<UniqueFd> shim, open_lease_holder(context.paths, row.id));
     if (shim) {
-      TRY_ASSIGN(const std::optional<ExitRecord> record, watch_until_end(watch, shim->get(), current.generation));
-      if (record) return exit_code_of(row, *record);
+      TRY(wait_process_end(shim->get(), std::nullopt));
+      if (const auto record = watch.record(current.generation)) return exit_code_of(row, *record);
     }
     TRY_ASSIGN(std::optional<BoxRow> now, context.database.box(row.id));
     if (!now) return std::unexpected(removed_error(row.name));
@@ -223,13 +208,12 @@ Result<int> wait_box(const Context& context, const BoxRow& row) {
     const DerivedStatus derived = derive_status(seen);
     if (seen.op_lock_held && (rests_on_absence(seen) || seen.row.remove_intent)) {
       // Whoever has ended it is about to write so, and may remove it then.
-      TRY(sys::poll_one(watch.fd(), POLLIN, kStopAnswerTimeout));
-      watch.drain();
+      TRY(watch.wait_for_record(current.generation, kStopAnswerTimeout));
       if (const auto record = watch.record(current.generation)) return exit_code_of(row, *record);
       continue;
     }
     if (!seen.lease.held && derived.status != BoxStatus::kStarting) return exit_code_now(row, derived);
-    if (!shim) TRY(sys::poll_one(watch.fd(), POLLIN, milliseconds(20)));  // a start before its shim has the lease
+    if (!shim) TRY(watch.wait_for_record(current.generation, milliseconds(20)));  // a start before its shim has the lease
   }
 }
 

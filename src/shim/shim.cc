@@ -445,9 +445,11 @@ Result<void> Shim::conclude() {
         failure_ ? *failure_ : Error(stop_requested_ ? ErrorCode::kInvalidState : ErrorCode::kInternal, record.reason),
         of_template);
   }
-  if (!kept && config_.box.options.auto_remove && !begun_again) {
-    if (const auto left = lease_->leave(record); !left) log("{}", left.error().message());
-    FAILPOINT("shim.left");
+  if (kept || begun_again) return {};
+  // For those who wait for its end: the box may be gone when they come to look.
+  if (const auto left = lease_->leave(record); !left) log("{}", left.error().message());
+  FAILPOINT("shim.left");
+  if (config_.box.options.auto_remove) {
     if (!remover_) {  // its start did not come that far
       TRY_ASSIGN(remover_, Remover::start(paths_, id_));
     }
