@@ -18,6 +18,7 @@
 
 #include "agent/boot.h"
 #include "agent/cgroup.h"
+#include "agent/container_root.h"
 #include "agent/device_policy.h"
 #include "agent/identity.h"
 #include "agent/mount_api.h"
@@ -199,29 +200,43 @@ void Agent::handle(const Caller& caller, const proto::Call& call) {
 // ---- The container
 
 Result<void> Agent::prepare(const Caller& caller, const proto::Prepare& call) {
-  if (state_ != State::kFresh || built_) return fail(ErrorCode::kInvalidState, "the box is prepared already");
-  TRY(build(call.disk_bytes(), call.privileged()));
+  if (state_ != State::kFresh || disk_mounted_) return fail(ErrorCode::kInvalidState, "the box is prepared already");
+  TRY(lay_ground(call.disk_bytes()));
   warm_page_cache({call.commands().begin(), call.commands().end()});
-  built_->reader->on_built([this, caller] { calls_.reply(caller, {}); });
-  built_->reader->on_end([this, caller](const Result<void>& result) {
-    calls_.reply(caller,
-                 result ? fail(ErrorCode::kInternal, "the container's first process died while it was being built") : result);
-  });
+  const auto rehearsed = [this, caller, privileged = call.privileged()](const Result<void>& result) {
+    rehearsal_.reset();
+    if (!result) say("rehearsal: " + result.error().message());  // what comes is slower, or fails in the same way
+    auto begun = remove_container_cgroup();
+    if (begun) begun = build_container(privileged);
+    if (!begun) return calls_.reply(caller, begun);
+    built_->reader->on_built([this, caller] { calls_.reply(caller, {}); });
+    built_->reader->on_end([this, caller](const Result<void>& ended) {
+      calls_.reply(caller,
+                   ended ? fail(ErrorCode::kInternal, "the container's first process died while it was being built") : ended);
+    });
+  };
+  TRY(make_cgroup(call.privileged()));
+  TRY_ASSIGN(rehearsal_, Rehearsal::begin(loop_, call.privileged(), rehearsed));
   return {};
 }
 
-// What is the same for every box.
-Result<void> Agent::build(std::uint64_t disk_bytes, bool privileged) {
+Result<void> Agent::lay_ground(std::uint64_t disk_bytes) {
   TRY(mount_root_disk(disk_bytes));
   disk_mounted_ = true;
-  TRY(set_network_defaults());
+  return set_network_defaults();
+}
+
+Result<void> Agent::make_cgroup(bool privileged) {
   TRY(create_container_cgroup());
-  if (!privileged) {
-    TRY_ASSIGN(const UniqueFd cgroup, open_container_cgroup());
-    TRY(restrict_devices(cgroup.get()));
-  }
-  TRY_ASSIGN(pty_mount_,
-             new_mount("devpts", {{"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
+  if (privileged) return {};
+  TRY_ASSIGN(const UniqueFd cgroup, open_container_cgroup());
+  return restrict_devices(cgroup.get());
+}
+
+// What is the same for every box.
+Result<void> Agent::build_container(bool privileged) {
+  TRY(make_cgroup(privileged));
+  TRY_ASSIGN(pty_mount_, new_terminals());
   TRY_ASSIGN(Launched container, launch_container(privileged, pty_mount_.get()));
   for (const char* kind : {"mnt", "ipc"}) {
     TRY_ASSIGN(UniqueFd kept, sys::open(fmt::format("/proc/{}/ns/{}", container.pid, kind), O_RDONLY));
@@ -235,12 +250,16 @@ Result<void> Agent::build(std::uint64_t disk_bytes, bool privileged) {
 
 Result<void> Agent::configure(const Caller& caller, const proto::Configure& call) {
   if (state_ != State::kFresh) return fail(ErrorCode::kInvalidState, "the box is configured already");
+  if (rehearsal_) return fail(ErrorCode::kInvalidState, "the box is being prepared");
   TRY_ASSIGN(options_, parse_container(call));
   TRY_ASSIGN(main_command_, parse_command(call.main()));
   state_ = State::kConfiguring;
   TRY(set_clock(call.host_time_ns()));
   TRY(add_entropy(call.entropy()));
-  if (!built_) TRY(build(options_.disk_bytes, options_.privileged));
+  if (!built_) {
+    TRY(lay_ground(options_.disk_bytes));
+    TRY(build_container(options_.privileged));
+  }
   if (built_->privileged != options_.privileged)
     return fail(ErrorCode::kInvalidState, "the box was prepared for other privileges");
   if (options_.network) TRY(raise_network(*options_.network));

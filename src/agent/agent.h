@@ -31,6 +31,7 @@
 #include "agent/freezer.h"
 #include "agent/launch.h"
 #include "agent/options.h"
+#include "agent/rehearsal.h"
 #include "agent/session.h"
 
 namespace boxlite::agent {
@@ -50,7 +51,9 @@ class Agent {
 
   void handle(const Caller& caller, const proto::Call& call);
   Result<void> prepare(const Caller& caller, const proto::Prepare& call);
-  Result<void> build(std::uint64_t disk_bytes, bool privileged);
+  Result<void> lay_ground(std::uint64_t disk_bytes);
+  Result<void> make_cgroup(bool privileged);
+  Result<void> build_container(bool privileged);
   Result<void> configure(const Caller& caller, const proto::Configure& call);
   Result<void> start_main(const Caller& caller);
   Result<void> exec(const Caller& caller, const proto::Exec& call);
@@ -96,6 +99,7 @@ class Agent {
     Launched container;
     std::unique_ptr<ReportReader> reader;
   };
+  std::unique_ptr<Rehearsal> rehearsal_;
   std::optional<Built> built_;
   UniqueFd go_;
   Freezer freezer_;

@@ -85,6 +85,13 @@ Result<void> create_container_cgroup() {
   return sys::mkdir(kInit, 0755);
 }
 
+Result<void> remove_container_cgroup() {
+  for (const std::string& path : {kInit, kContainer}) {
+    if (::rmdir(path.c_str()) < 0) return fail_errno("rmdir {}", path);
+  }
+  return {};
+}
+
 Result<UniqueFd> open_container_cgroup() { return sys::open(kContainer, O_RDONLY | O_DIRECTORY); }
 
 Result<UniqueFd> open_init_cgroup() { return sys::open(kInit, O_RDONLY | O_DIRECTORY); }

@@ -26,6 +26,9 @@ Result<void> mount_root_cgroup();
 /// Makes c1 and c1/init.
 Result<void> create_container_cgroup();
 
+/// Removes them; no process may be in them.
+Result<void> remove_container_cgroup();
+
 /// The directories, for CLONE_INTO_CGROUP.
 Result<UniqueFd> open_container_cgroup();
 Result<UniqueFd> open_init_cgroup();

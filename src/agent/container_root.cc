@@ -255,6 +255,10 @@ Result<void> build_container_root(bool privileged, int pty_mount) {
   return mount_etc_files(root.get());
 }
 
+Result<UniqueFd> new_terminals() {
+  return new_mount("devpts", {{"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+}
+
 Result<void> enter_container_root(const ContainerOptions& options, const Command& command, int console) {
   const mode_t old_mask = ::umask(0);
   const Defer restore_mask([old_mask] { ::umask(old_mask); });

@@ -7,8 +7,12 @@
 
 #include "agent/options.h"
 #include "base/result.h"
+#include "base/unique_fd.h"
 
 namespace boxlite::agent {
+
+/// A devpts for a container, detached.
+Result<UniqueFd> new_terminals();
 
 /// Builds those mounts below kRootMount that are the same for every box. `pty_mount`: a detached devpts.
 Result<void> build_container_root(bool privileged, int pty_mount);

@@ -3,10 +3,12 @@
 
 #include <csignal>
 #include <exception>
+#include <string_view>
 
 #include "agent/agent.h"
 #include "agent/boot.h"
 #include "agent/link.h"
+#include "agent/rehearsal.h"
 
 namespace boxlite::agent {
 namespace {
@@ -33,8 +35,9 @@ Result<void> run() {
 }  // namespace
 }  // namespace boxlite::agent
 
-int main() {
+int main(int argc, char** argv) {
   using namespace boxlite;
+  if (argc == 2 && std::string_view(argv[1]) == agent::kRehearsalArgument) return 0;
   // A PID 1 that ends panics the kernel: whatever happens, say it in one line and end the VM in order.
   try {
     if (const Result<void> result = agent::run(); !result) agent::say(result.error().message());
