@@ -1,7 +1,7 @@
 // Theory of operation.
 //
-// A VM that stands still has all its threads in system calls that wait: for a descriptor, for one another. Each is stopped there by
-// ptrace(2). A thread in a system call needs no more than its general registers: the calling convention keeps nothing in the vector
+// A VM that stands still has its threads in system calls that wait: for a descriptor, for one another. Each is stopped there by
+// ptrace(2); one that is not there yet goes on to where it would make its next call. A thread in a system call needs no more than its general registers: the calling convention keeps nothing in the vector
 // registers across a call, and nobody changes the floating point modes. A call that the stop interrupted is made again.
 //
 // Memory is what /proc/<pid>/maps says, and one of:
@@ -26,10 +26,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <sstream>
 #include <vector>
@@ -120,6 +122,8 @@ class StoppedThreads {
   }
 
   const std::vector<pid_t>& ids() const { return stopped_; }
+  /// It has been stopped before it made its call.
+  bool is_before_call(pid_t thread) const { return before_call_.contains(thread); }
 
   Result<void> stop() {
     // Whoever runs may make another, so until there is none that is not stopped.
@@ -148,19 +152,39 @@ class StoppedThreads {
   }
 
   Result<void> stop_one(pid_t thread) {
-    if (::ptrace(PTRACE_SEIZE, thread, nullptr, nullptr) < 0) return fail_errno("trace thread {} of QEMU", thread);
+    constexpr unsigned long kTellCalls = PTRACE_O_TRACESYSGOOD;
+    if (::ptrace(PTRACE_SEIZE, thread, nullptr, kTellCalls) < 0) return fail_errno("trace thread {} of QEMU", thread);
     stopped_.push_back(thread);
     if (::ptrace(PTRACE_INTERRUPT, thread, nullptr, nullptr) < 0) return fail_errno("stop thread {} of QEMU", thread);
+    TRY(await_stop(thread));
+    user_regs_struct registers = {};
+    if (::ptrace(PTRACE_GETREGS, thread, nullptr, &registers) < 0) return fail_errno("registers of QEMU's thread {}", thread);
+    if (static_cast<long>(registers.orig_rax) >= 0) return {};
+    // It was on its way to its next call. Whom it may wait for meanwhile waits in a call himself, and so will it.
+    for (int signal = 0;;) {
+      if (::ptrace(PTRACE_SYSCALL, thread, nullptr, static_cast<unsigned long>(signal)) < 0)
+        return fail_errno("trace thread {} of QEMU", thread);
+      TRY_ASSIGN(const int stop, await_stop(thread));
+      if (stop == (SIGTRAP | 0x80)) break;
+      signal = stop == SIGTRAP ? 0 : stop;
+    }
+    before_call_.insert(thread);
+    return {};
+  }
+
+  // The signal, as ptrace(2) tells it.
+  static Result<int> await_stop(pid_t thread) {
     int status = 0;
     while (::waitpid(thread, &status, __WALL) < 0) {
       if (errno != EINTR) return fail_errno("wait for thread {} of QEMU", thread);
     }
     if (!WIFSTOPPED(status)) return fail(ErrorCode::kUnavailable, "QEMU has ended");
-    return {};
+    return WSTOPSIG(status);
   }
 
   pid_t process_;
   std::vector<pid_t> stopped_;
+  std::set<pid_t> before_call_;
 };
 
 class ProcessCapture {
@@ -218,11 +242,10 @@ class ProcessCapture {
     user_regs_struct registers = {};
     if (::ptrace(PTRACE_GETREGS, id, nullptr, &registers) < 0) return fail_errno("registers of QEMU's thread {}", id);
     if (registers.cs != 0x33) return std::unexpected(unsupported("it is no 64-bit program"));
-    if (static_cast<long>(registers.orig_rax) < 0) return std::unexpected(unsupported("a thread runs"));
     Thread thread = {};
     thread.rax = registers.rax;
     thread.rip = registers.rip;
-    if (std::ranges::find(kRestarts, static_cast<long>(registers.rax)) != kRestarts.end()) {
+    if (threads_.is_before_call(id) || std::ranges::find(kRestarts, static_cast<long>(registers.rax)) != kRestarts.end()) {
       thread.rax = registers.orig_rax;
       thread.rip -= kSyscallBytes;
     }
