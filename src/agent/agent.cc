@@ -10,9 +10,9 @@
 
 #include <algorithm>
 #include <array>
-#include <span>
 #include <csignal>
 #include <ctime>
+#include <span>
 #include <utility>
 #include <vector>
 

@@ -20,7 +20,8 @@ Result<std::unique_ptr<Rehearsal>> Rehearsal::begin(EventLoop& loop, bool privil
   return rehearsal;
 }
 
-Rehearsal::Rehearsal(EventLoop& loop, Launched container, std::shared_ptr<Session> session, std::function<void(Result<void>)> on_end)
+Rehearsal::Rehearsal(EventLoop& loop, Launched container, std::shared_ptr<Session> session,
+                     std::function<void(Result<void>)> on_end)
     : loop_(loop), container_(std::move(container)), session_(std::move(session)), on_end_(std::move(on_end)) {}
 
 Rehearsal::~Rehearsal() {

@@ -21,8 +21,8 @@ inline constexpr const char* kRehearsalArgument = "rehearsal";
 
 class Rehearsal {
  public:
-  /// With the root disk mounted and the container's cgroup made. `on_end` is called once from the loop, when the command has ended or
-  /// could not be started; the process is the caller's to reap.
+  /// With the root disk mounted and the container's cgroup made. `on_end` is called once from the loop, when the command has
+  /// ended or could not be started; the process is the caller's to reap.
   static Result<std::unique_ptr<Rehearsal>> begin(EventLoop& loop, bool privileged, std::function<void(Result<void>)> on_end);
   Rehearsal(const Rehearsal&) = delete;
   Rehearsal& operator=(const Rehearsal&) = delete;

@@ -78,7 +78,7 @@ bool maps_file(pid_t pid, const std::string& path) {
     std::istringstream words(line);
     std::string range, rights, offset, device, inode;
     words >> range >> rights >> offset >> device >> inode;
-    if (device + " " + inode == wanted) return true;
+    if (fmt::format("{} {}", device, inode) == wanted) return true;
   }
   return false;
 }

@@ -5,8 +5,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/inotify.h>
 #include <signal.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -94,8 +94,8 @@ Result<void> end_silent_shim(Context& context, const BoxRow& row, int shim) {
                            killed_record(locked->row.generation, "killed by stop: its shim did not answer"));
 }
 
-// What a box's end was, also when the box is gone by then. By descriptors: the record is found in the trash too, and of a box that
-// is gone altogether in what its shim has left in the lease.
+// What a box's end was, also when the box is gone by then. By descriptors: the record is found in the trash too, and of a box
+// that is gone altogether in what its shim has left in the lease.
 class ExitWatch {
  public:
   ExitWatch(const HomePaths& paths, const std::string& id) {
@@ -103,8 +103,9 @@ class ExitWatch {
     if (auto opened = sys::open(paths.box(id), O_RDONLY | O_DIRECTORY)) directory_ = std::move(*opened);
   }
 
-  /// Waits until somebody else has written the record, or for so long. Its end is dear: the kernel waits for some milliseconds when a
-  /// directory that was watched is gone (fsnotify_wait_marks_destroyed), so nothing is watched that can be waited for otherwise.
+  /// Waits until somebody else has written the record, or for so long. Its end is dear: the kernel waits for some milliseconds
+  /// when a directory that was watched is gone (fsnotify_wait_marks_destroyed), so nothing is watched that can be waited for
+  /// otherwise.
   Result<void> wait_for_record(std::uint64_t generation, milliseconds most) const {
     UniqueFd inotify(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     const std::string directory = fmt::format("/proc/self/fd/{}", directory_.get());

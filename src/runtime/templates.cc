@@ -198,7 +198,8 @@ Result<Template> make_template(const HomePaths& paths, const StartPrograms& prog
   job.programs = programs.vm;
   job.nic = wish.nic;
   job.device_state = made.device_state;
-  // Another disk than the very one that QEMU had would not fit what it remembers of it; and under KVM the kernel has a part of it.
+  // Another disk than the very one that QEMU had would not fit what it remembers of it; and under KVM the kernel has a part of
+  // it.
   if (mounted && wish.vm.accelerator == vmm::Accelerator::kTcg) job.process_image = made.process_image;
   job.console_log = work + "/console.log";
   job.prepared = mounted;

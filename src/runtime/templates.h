@@ -53,8 +53,8 @@ struct TemplateWish {
 std::optional<Template> ensure_template(const HomePaths& paths, const StartPrograms& programs, const std::string& boot,
                                         const TemplateWish& wish);
 
-/// A box could not go on from it: it goes. The next start makes another. When a box cannot go on from that one either, its image goes,
-/// and the third time it is not made again in this boot of the host.
+/// A box could not go on from it: it goes. The next start makes another. When a box cannot go on from that one either, its image
+/// goes, and the third time it is not made again in this boot of the host.
 void drop_template(const HomePaths& paths, const Template& bad, const std::string& reason);
 
 struct TemplateUsage {

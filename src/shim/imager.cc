@@ -43,8 +43,11 @@ Result<void> take_image(const vmm::CaptureSources& sources, pid_t jail, int file
 }  // namespace
 
 Result<Imager> Imager::start(const TemplateJob& job, const vmm::Vm& vm) {
-  const vmm::CaptureSources sources = {
-      .channels = vm.channels(), .memory = job.vm.memory_file->path, .base_image = job.vm.base_image, .overlay = job.vm.overlay, .device_state = job.device_state};
+  const vmm::CaptureSources sources = {.channels = vm.channels(),
+                                       .memory = job.vm.memory_file->path,
+                                       .base_image = job.vm.base_image,
+                                       .overlay = job.vm.overlay,
+                                       .device_state = job.device_state};
   TRY_ASSIGN(const UniqueFd file, sys::open(job.process_image, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
   TRY_ASSIGN(sys::SocketPair pair, sys::socket_pair());
   const pid_t parent = ::getpid();

@@ -1,6 +1,6 @@
-// Takes the image of a template's QEMU (vmm/process_capture.h), for a template maker that is confined and may trace nobody: a process
-// of its own, made before. It does one thing, on an order that says nothing: a maker in the hands of its guest cannot have it trace
-// another process.
+// Takes the image of a template's QEMU (vmm/process_capture.h), for a template maker that is confined and may trace nobody: a
+// process of its own, made before. It does one thing, on an order that says nothing: a maker in the hands of its guest cannot
+// have it trace another process.
 #pragma once
 
 #include <functional>

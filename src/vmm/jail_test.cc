@@ -4,10 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <linux/seccomp.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -244,7 +244,8 @@ int exit_code_under(int filter, const std::function<int()>& act) {
     std::array<sock_filter, 4096> code = {};
     const ssize_t bytes = ::read(filter, code.data(), sizeof code);
     const sock_fprog program = {static_cast<unsigned short>(static_cast<std::size_t>(bytes) / sizeof code[0]), code.data()};
-    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0) ::_exit(99);
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+      ::_exit(99);
     ::_exit(act());
   }
   int status = 0;

@@ -1,8 +1,9 @@
 // Theory of operation.
 //
 // A VM that stands still has its threads in system calls that wait: for a descriptor, for one another. Each is stopped there by
-// ptrace(2); one that is not there yet goes on to where it would make its next call. A thread in a system call needs no more than its general registers: the calling convention keeps nothing in the vector
-// registers across a call, and nobody changes the floating point modes. A call that the stop interrupted is made again.
+// ptrace(2); one that is not there yet goes on to where it would make its next call. A thread in a system call needs no more than
+// its general registers: the calling convention keeps nothing in the vector registers across a call, and nobody changes the
+// floating point modes. A call that the stop interrupted is made again.
 //
 // Memory is what /proc/<pid>/maps says, and one of:
 //  - the guest's memory: the template's file, whose contents are there already;
@@ -99,8 +100,8 @@ std::vector<Mapping> parse_maps(const std::string& text) {
     mapping.offset = parse_hex(offset);
     mapping.device = ::makedev(static_cast<unsigned>(parse_hex(std::string_view(device).substr(0, colon))),
                                static_cast<unsigned>(parse_hex(std::string_view(device).substr(colon + 1))));
-    mapping.protection = (rights[0] == 'r' ? PROT_READ : 0U) | (rights[1] == 'w' ? PROT_WRITE : 0U) |
-                         (rights[2] == 'x' ? PROT_EXEC : 0U);
+    mapping.protection =
+        (rights[0] == 'r' ? PROT_READ : 0U) | (rights[1] == 'w' ? PROT_WRITE : 0U) | (rights[2] == 'x' ? PROT_EXEC : 0U);
     mapping.shared = rights[3] == 's';
     found.push_back(std::move(mapping));
   }
@@ -232,9 +233,17 @@ class ProcessCapture {
     for (std::string word; words >> word;) fields.push_back(word);
     if (fields.size() < 52) return std::unexpected(unsupported("/proc/<pid>/stat has too few fields"));
     const auto number = [&](std::size_t index) { return std::strtoull(fields[index].c_str(), nullptr, 10); };
-    header_.boundaries = {.start_code = number(26), .end_code = number(27), .start_data = number(45), .end_data = number(46),
-                          .start_brk = number(47), .brk = number(47), .start_stack = number(28), .arg_start = number(48),
-                          .arg_end = number(49), .env_start = number(50), .env_end = number(51)};
+    header_.boundaries = {.start_code = number(26),
+                          .end_code = number(27),
+                          .start_data = number(45),
+                          .end_data = number(46),
+                          .start_brk = number(47),
+                          .brk = number(47),
+                          .start_stack = number(28),
+                          .arg_start = number(48),
+                          .arg_end = number(49),
+                          .env_start = number(50),
+                          .env_end = number(51)};
     return {};
   }
 
@@ -272,7 +281,8 @@ class ProcessCapture {
     name.copy(thread.name, sizeof thread.name - 1);
     // The last is the one in its own PID namespace.
     const std::string numbers = field(status, "NSpid");
-    const auto own = static_cast<std::uint32_t>(std::strtoul(numbers.substr(numbers.find_last_of("\t ") + 1).c_str(), nullptr, 10));
+    const auto own =
+        static_cast<std::uint32_t>(std::strtoul(numbers.substr(numbers.find_last_of("\t ") + 1).c_str(), nullptr, 10));
     std::uint32_t kept = 0;
     TRY(read_memory(thread.tid_address, std::as_writable_bytes(std::span(&kept, 1))));
     if (kept != own) return std::unexpected(unsupported("its C library keeps the number of a thread somewhere else"));

@@ -14,7 +14,7 @@ namespace boxlite::vmm {
 struct CaptureSources {
   /// What QEMU has under which number; -1: nothing. Those of the disk are found by their files.
   std::array<int, static_cast<std::size_t>(Channel::kCount)> channels = {};
-  std::string memory;      // paths of the host
+  std::string memory;  // paths of the host
   std::string base_image;
   std::string overlay;
   std::string device_state;  // which QEMU has written, and keeps open until its VM runs

@@ -1,6 +1,6 @@
 // The image of a QEMU process that stands still, from which others go on (docs/formats/process-image.md): its memory, its threads
-// and its descriptors, with all the guest code that it has translated. Plain structures in the byte order of the machine: an image
-// is valid for one boot of one host.
+// and its descriptors, with all the guest code that it has translated. Plain structures in the byte order of the machine: an
+// image is valid for one boot of one host.
 //
 //   file := ImageHeader, Segment[segments], Thread[threads], Descriptor[descriptors], MappedFile[files], paths, pages
 //

@@ -100,7 +100,8 @@ class ProcessImageTest : public testing::Test {
   }
 
   std::vector<std::string> resume_argv(int filter) const {
-    return {"vm-resume", path("image"), path("memory"), std::to_string(filter), "-1", "CHANNEL", "-1", "-1", "-1", "-1", "-1", "-1"};
+    return {"vm-resume", path("image"), path("memory"), std::to_string(filter), "-1", "CHANNEL", "-1", "-1", "-1", "-1",
+            "-1",        "-1"};
   }
 
   TempDir directory_ = *TempDir::create("/tmp", "boxlite-image-test-");

@@ -2,8 +2,8 @@
 //
 //   process_image_test_subject MEMORY CHANNEL
 //
-// For each byte that it reads from CHANNEL, a socket, it says on one line what it counts: in its heap, in a thread's own variable, in
-// the file MEMORY, by another thread that it wakes and that answers, and its process number.
+// For each byte that it reads from CHANNEL, a socket, it says on one line what it counts: in its heap, in a thread's own
+// variable, in the file MEMORY, by another thread that it wakes and that answers, and its process number.
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -87,7 +87,7 @@ int main(int argc, char** argv) {
     // A thread that begins and ends now, and memory that is taken and given back.
     int more = 0;
     std::thread([&more] { more = static_cast<int>(::gettid() > 0); }).join();
-    std::free(std::memset(std::malloc(64U << 20U), 1, 64U << 20U));  // NOLINT(cppcoreguidelines-no-malloc)
+    std::free(std::memset(std::malloc(64U << 20U), 1, 64U << 20U));    // NOLINT(cppcoreguidelines-no-malloc)
     std::free(std::memset(std::malloc(200U << 10U), 1, 200U << 10U));  // NOLINT(cppcoreguidelines-no-malloc)
     char line[128];
     const int size = std::snprintf(line, sizeof line, "%d %d %d %llu %d%d%d%d\n", heap[1 << 15U], own, *memory,

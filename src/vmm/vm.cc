@@ -131,8 +131,9 @@ Result<Vm> Vm::launch(const VmConfig& config, const VmPrograms& programs, int vm
   ProcessSpec spec;
   spec.program = programs.bwrap;
   spec.cgroup = cgroup;
-  spec.argv = jail_command(plan, config, programs,
-                           from_image ? resume_command(sandbox.get(), vm_lock_fd, channels) : qemu_command(config, programs.qemu, fds));
+  spec.argv =
+      jail_command(plan, config, programs,
+                   from_image ? resume_command(sandbox.get(), vm_lock_fd, channels) : qemu_command(config, programs.qemu, fds));
   spec.stdout_fd = complaints.write_end.get();
   spec.stderr_fd = complaints.write_end.get();
   for (const int fd : {fds.portal, fds.volumes, fds.console, fds.qmp, fds.base_image, fds.overlay, nic.fd, plan.lifeline_fd,

@@ -48,8 +48,8 @@ struct VmConfig {
   /// A path on the host: the VM goes on from this state of its devices, which belongs to memory_file (shim/device_state.h). "":
   /// it boots.
   std::string device_state;
-  /// A path on the host: in the place of QEMU comes a process that is its image (process_image.h), which belongs to memory_file and
-  /// to the disk; device_state is not used then. It waits for QMP's cont. "": QEMU is started.
+  /// A path on the host: in the place of QEMU comes a process that is its image (process_image.h), which belongs to memory_file
+  /// and to the disk; device_state is not used then. It waits for QMP's cont. "": QEMU is started.
   std::string process_image = {};
   bool stand_still = false;   // restored, it waits for QMP's cont
   std::uint64_t tsc_khz = 0;  // the host's, for TCG (host_clock.h); ignored under KVM

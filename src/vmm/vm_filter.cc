@@ -40,16 +40,41 @@ constexpr std::array kRefused = {
 constexpr std::array kNamespaceFlags = {CLONE_NEWUSER, CLONE_NEWNS,  CLONE_NEWPID,   CLONE_NEWNET,
                                         CLONE_NEWIPC,  CLONE_NEWUTS, CLONE_NEWCGROUP};
 
-// What QEMU's own `-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny` is for: programs and processes,
-// privileges, scheduling, and calls that nobody makes any more.
-constexpr std::array kNotQemus = {
-    SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(setuid), SCMP_SYS(setgid), SCMP_SYS(setreuid),
-    SCMP_SYS(setregid), SCMP_SYS(setresuid), SCMP_SYS(setresgid), SCMP_SYS(setfsuid), SCMP_SYS(setfsgid), SCMP_SYS(setgroups),
-    SCMP_SYS(setpgid), SCMP_SYS(setsid), SCMP_SYS(capset), SCMP_SYS(setpriority), SCMP_SYS(sched_setparam),
-    SCMP_SYS(sched_setscheduler), SCMP_SYS(sched_setattr), SCMP_SYS(sched_setaffinity), SCMP_SYS(ioprio_set),
-    SCMP_SYS(setrlimit), SCMP_SYS(uselib), SCMP_SYS(ustat), SCMP_SYS(sysfs),
-    SCMP_SYS(vhangup), SCMP_SYS(modify_ldt), SCMP_SYS(lookup_dcookie), SCMP_SYS(mbind), SCMP_SYS(set_mempolicy),
-    SCMP_SYS(migrate_pages), SCMP_SYS(move_pages)};
+// What QEMU's own `-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny` is for: programs and
+// processes, privileges, scheduling, and calls that nobody makes any more.
+constexpr std::array kNotQemus = {SCMP_SYS(execve),
+                                  SCMP_SYS(execveat),
+                                  SCMP_SYS(fork),
+                                  SCMP_SYS(vfork),
+                                  SCMP_SYS(setuid),
+                                  SCMP_SYS(setgid),
+                                  SCMP_SYS(setreuid),
+                                  SCMP_SYS(setregid),
+                                  SCMP_SYS(setresuid),
+                                  SCMP_SYS(setresgid),
+                                  SCMP_SYS(setfsuid),
+                                  SCMP_SYS(setfsgid),
+                                  SCMP_SYS(setgroups),
+                                  SCMP_SYS(setpgid),
+                                  SCMP_SYS(setsid),
+                                  SCMP_SYS(capset),
+                                  SCMP_SYS(setpriority),
+                                  SCMP_SYS(sched_setparam),
+                                  SCMP_SYS(sched_setscheduler),
+                                  SCMP_SYS(sched_setattr),
+                                  SCMP_SYS(sched_setaffinity),
+                                  SCMP_SYS(ioprio_set),
+                                  SCMP_SYS(setrlimit),
+                                  SCMP_SYS(uselib),
+                                  SCMP_SYS(ustat),
+                                  SCMP_SYS(sysfs),
+                                  SCMP_SYS(vhangup),
+                                  SCMP_SYS(modify_ldt),
+                                  SCMP_SYS(lookup_dcookie),
+                                  SCMP_SYS(mbind),
+                                  SCMP_SYS(set_mempolicy),
+                                  SCMP_SYS(migrate_pages),
+                                  SCMP_SYS(move_pages)};
 
 // A filter that allows everything but what it is told to refuse.
 class Filter {

@@ -9,9 +9,9 @@
 //   CHANNEL  descriptors, in the order of Channel; -1 where the image has none
 //
 // It maps everything at the addresses where it was, makes the descriptors under the numbers that they had, starts the threads and
-// lets each make the system call again that it was in. Since all memory of this process is replaced, its own included, it has no C
-// library and no memory but what it was linked with, at an address where nothing else comes to lie. Whatever fails before the first
-// thread runs ends it with a message, and the box is started in another way.
+// lets each make the system call again that it was in. Since all memory of this process is replaced, its own included, it has no
+// C library and no memory but what it was linked with, at an address where nothing else comes to lie. Whatever fails before the
+// first thread runs ends it with a message, and the box is started in another way.
 #include <asm/prctl.h>
 #include <elf.h>
 #include <errno.h>
@@ -50,7 +50,10 @@ long call(long number, unsigned long a = 0, unsigned long b = 0, unsigned long c
   register unsigned long r10 asm("r10") = d;
   register unsigned long r8 asm("r8") = e;
   register unsigned long r9 asm("r9") = f;
-  asm volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+  asm volatile("syscall"
+               : "=a"(result)
+               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+               : "rcx", "r11", "memory");
   return result;
 }
 
@@ -104,14 +107,14 @@ struct Image {
 };
 
 Image read_tables(int file) {
-  ImageHeader header;
+  ImageHeader header = {};
   if (call(SYS_pread64, static_cast<unsigned long>(file), address(&header), sizeof header, 0) != sizeof header ||
       header.magic != kImageMagic)
     die("the image is none of this version");
   if (header.segments > kMostSegments || header.threads == 0 || header.threads > kMostThreads ||
       header.descriptors > kMostDescriptors || header.files > kMostFiles || header.paths_bytes > kMostTableBytes)
     die("the image has too much of something");
-  struct stat now;
+  struct stat now = {};
   check("the image", call(SYS_fstat, static_cast<unsigned long>(file), address(&now)));
   const auto size = static_cast<std::uint64_t>(now.st_size);
   const std::uint64_t needed = sizeof header + header.segments * sizeof(Segment) + header.threads * sizeof(Thread) +
@@ -147,9 +150,8 @@ void move_kernel_pages(const Image& image, std::uint64_t vdso, bool to_their_pla
     if (segment.source != Source::kKernel) continue;
     const std::uint64_t distance = segment.address - image.header->vdso;  // may be below: it wraps around, twice
     const std::uint64_t aside = kKernelPagesAt + (std::uint64_t{64} << 20U) + distance;
-    check("move the kernel's pages",
-          call(SYS_mremap, to_their_place ? aside : vdso + distance, segment.length, segment.length, MREMAP_MAYMOVE | MREMAP_FIXED,
-               to_their_place ? segment.address : aside));
+    check("move the kernel's pages", call(SYS_mremap, to_their_place ? aside : vdso + distance, segment.length, segment.length,
+                                          MREMAP_MAYMOVE | MREMAP_FIXED, to_their_place ? segment.address : aside));
   }
 }
 
@@ -159,7 +161,7 @@ int open_mapped(const Image& image, std::uint32_t index) {
   const char* path = image.paths + file.path;
   const long opened = call(SYS_open, address(path), O_RDONLY | O_CLOEXEC);
   if (opened < 0) die(path, opened);
-  struct stat now;
+  struct stat now = {};
   check(path, call(SYS_fstat, static_cast<unsigned long>(opened), address(&now)));
   if (now.st_dev != file.device || now.st_ino != file.inode || static_cast<std::uint64_t>(now.st_size) != file.size ||
       now.st_mtim.tv_sec != file.mtime_seconds || now.st_mtim.tv_nsec != file.mtime_nanoseconds) {
@@ -247,7 +249,8 @@ int make_descriptor(const Descriptor& wanted, const int* channels, int memory_fi
       const char* path = wanted.value == 0 ? "/dev/null" : "/dev/urandom";
       return static_cast<int>(check(path, call(SYS_open, address(path), O_RDWR | wanted.flags)));
     }
-    case DescriptorKind::kMemory: return static_cast<int>(check("dup", call(SYS_dup, static_cast<unsigned long>(memory_file))));
+    case DescriptorKind::kMemory:
+      return static_cast<int>(check("dup", call(SYS_dup, static_cast<unsigned long>(memory_file))));
     case DescriptorKind::kChannel: {
       if (wanted.value >= kChannels || channels[wanted.value] < 0) die("a descriptor of the image was not handed over");
       const auto given = static_cast<unsigned long>(channels[wanted.value]);
@@ -266,7 +269,8 @@ void make_descriptors(const Image& image, const int* channels, int memory_file) 
     const int made = make_descriptor(wanted, channels, memory_file);
     if (made > wanted.number) die("the image's descriptors are not in order");
     if (made == wanted.number) continue;
-    check("dup3", call(SYS_dup3, static_cast<unsigned long>(made), static_cast<unsigned long>(wanted.number), wanted.flags & O_CLOEXEC));
+    check("dup3",
+          call(SYS_dup3, static_cast<unsigned long>(made), static_cast<unsigned long>(wanted.number), wanted.flags & O_CLOEXEC));
     call(SYS_close, static_cast<unsigned long>(made));
   }
 }
@@ -278,10 +282,12 @@ void enter_sandbox(int file) {
 }
 
 // Offsets of Thread.
-static_assert(offsetof(Thread, rbx) == 8 && offsetof(Thread, rsp) == 48 && offsetof(Thread, r10) == 72 && offsetof(Thread, rip) == 112);
+static_assert(offsetof(Thread, rbx) == 8 && offsetof(Thread, rsp) == 48 && offsetof(Thread, r10) == 72 &&
+              offsetof(Thread, rip) == 112);
 
 extern "C" [[noreturn]] void boxlite_enter(const Thread* thread);
-extern "C" long boxlite_clone(unsigned long flags, void* stack, std::uint64_t tid_address, std::uint64_t fs_base, const Thread* thread);
+extern "C" long boxlite_clone(unsigned long flags, void* stack, std::uint64_t tid_address, std::uint64_t fs_base,
+                              const Thread* thread);
 extern "C" [[noreturn]] void boxlite_begin(const Thread* thread) {
   call(SYS_prctl, PR_SET_NAME, address(thread->name));
   call(SYS_rt_sigprocmask, SIG_SETMASK, address(&thread->blocked), 0, sizeof thread->blocked);
@@ -344,8 +350,8 @@ boxlite_stack_end:
 )");
 
 void start_threads(const Image& image) {
-  constexpr unsigned long kFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
-                                   CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+  constexpr unsigned long kFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+                                   CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
   for (std::uint32_t i = 1; i < image.header->threads; ++i) {
     const Thread& thread = image.threads[i];
     check("clone", boxlite_clone(kFlags, thread_stacks[i] + kThreadStack, thread.tid_address, thread.fs_base, &thread));
