@@ -2,9 +2,11 @@
 
 #include <sys/epoll.h>
 
+#include <csignal>
 #include <utility>
 
 #include "agent/container_root.h"
+#include "base/process.h"
 #include "base/sys.h"
 
 namespace boxlite::agent {
@@ -22,25 +24,30 @@ Result<std::unique_ptr<Rehearsal>> Rehearsal::begin(EventLoop& loop, bool privil
 
 Rehearsal::Rehearsal(EventLoop& loop, Launched container, std::shared_ptr<Session> session,
                      std::function<void(Result<void>)> on_end)
-    : loop_(loop), container_(std::move(container)), session_(std::move(session)), on_end_(std::move(on_end)) {}
+    : loop_(loop),
+      container_(std::move(container)),
+      session_(std::move(session)),
+      on_end_(std::move(on_end)),
+      pidfd_(container_.pidfd.get()) {}
 
-Rehearsal::~Rehearsal() {
-  if (watched_) loop_.forget(session_->pidfd());
-}
+Rehearsal::~Rehearsal() { loop_.forget(pidfd_); }
 
+// The end is that of the process, whatever was wrong with it: then it is in no cgroup any more.
 Result<void> Rehearsal::start() {
-  const auto over = [this](Result<void> result) {
-    if (result && !watched_) result = fail(ErrorCode::kInternal, "its first process died while it was being built");
-    if (!result) end(std::move(result));
-  };
+  TRY(loop_.watch(pidfd_, EPOLLIN, [this](std::uint32_t) { end(); }));
   reader_ = std::make_unique<ReportReader>(
       loop_, std::move(container_.report),
       ReportReader::Handler{.on_built =
                                 [this] {
-                                  if (auto sent = send(); !sent) end(std::move(sent));
+                                  result_ = send();
+                                  sent_ = true;
+                                  if (!result_) (void)signal_process(pidfd_, SIGKILL);
                                 },
                             .on_ready = [this] { (void)sys::write_all(container_.plan.get(), std::string_view("g")); },
-                            .on_end = over});
+                            .on_end =
+                                [this](Result<void> ended) {
+                                  if (result_) result_ = std::move(ended);
+                                }});
   return reader_->start();
 }
 
@@ -50,15 +57,13 @@ Result<void> Rehearsal::send() {
   configure.mutable_main()->add_args("/proc/self/exe");
   configure.mutable_main()->add_args(kRehearsalArgument);
   TRY(send_plan(container_.plan.get(), configure, *session_, {}));
-  TRY(session_->started(container_.pid, std::move(container_.pidfd)));
-  TRY(loop_.watch(session_->pidfd(), EPOLLIN, [this](std::uint32_t) { end({}); }));
-  watched_ = true;
-  return {};
+  return session_->started(container_.pid, std::move(container_.pidfd));
 }
 
-void Rehearsal::end(Result<void> result) {
+void Rehearsal::end() {
+  if (result_ && !sent_) result_ = fail(ErrorCode::kInternal, "its first process died while it was being built");
   // It may destroy this object.
-  if (const auto on_end = std::exchange(on_end_, {})) on_end(std::move(result));
+  if (const auto on_end = std::exchange(on_end_, {})) on_end(std::move(result_));
 }
 
 }  // namespace boxlite::agent

@@ -32,14 +32,16 @@ class Rehearsal {
   Rehearsal(EventLoop& loop, Launched container, std::shared_ptr<Session> session, std::function<void(Result<void>)> on_end);
   Result<void> start();
   Result<void> send();
-  void end(Result<void> result);
+  void end();
 
   EventLoop& loop_;
   Launched container_;
   std::shared_ptr<Session> session_;
   std::function<void(Result<void>)> on_end_;
   std::unique_ptr<ReportReader> reader_;
-  bool watched_ = false;
+  int pidfd_;  // the container's, then the session's
+  bool sent_ = false;
+  Result<void> result_;
 };
 
 }  // namespace boxlite::agent

@@ -66,10 +66,16 @@ Result<pid_t> find_qemu(int socket) {
   return fail(ErrorCode::kUnavailable, "its VM is not there");
 }
 
-// The program that a QEMU runs. One of an image (vmm/process_image.h) has it mapped, and was started as another.
-std::string running_qemu(pid_t pid) {
-  if (const auto installed = find_program("qemu-system-x86_64"); installed && maps_file(pid, *installed)) return *installed;
-  return fmt::format("/proc/{}/exe", pid);
+// The program that a QEMU runs. One of an image (vmm/process_image.h) was started as another, and has it mapped.
+Result<std::string> running_qemu(pid_t pid) {
+  const std::string started = fmt::format("/proc/{}/exe", pid);
+  std::error_code error;
+  const std::string target = std::filesystem::read_symlink(started, error).filename().string();
+  if (!error && target.starts_with("qemu-system")) return started;
+  if (const auto mapped = mapped_program(pid, "qemu-system")) return *mapped;
+  return fail(ErrorCode::kUnsupported,
+              "its QEMU has been replaced on this host since it was started, and nothing could go on from "
+              "a checkpoint of it: restart the box first");
 }
 
 Result<void> sync_file(const std::string& path) {
@@ -193,7 +199,8 @@ Result<void> Capture::describe_vm(const Context& context, const BoxRow& row) {
   TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
   TRY_ASSIGN(qemu_, find_qemu(socket_.get()));
   const auto state = read_state(context.paths.state(row.id));
-  MachineFacts facts = {.qemu = running_qemu(qemu_),
+  TRY_ASSIGN(const std::string program, running_qemu(qemu_));
+  MachineFacts facts = {.qemu = program,
                         .accelerator = state ? state->accelerator : "",
                         .cpus = config.options.cpus,
                         .memory_mib = config.options.memory_mib,

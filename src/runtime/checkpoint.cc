@@ -13,6 +13,7 @@
 #include "portal/epoch.h"
 #include "runtime/byte_text.h"
 #include "runtime/printable.h"
+#include "vmm/qemu_command.h"
 
 namespace boxlite {
 namespace {
@@ -35,7 +36,7 @@ Result<std::uint32_t> checksum_of(int file) {
 }
 
 // Under KVM the guest has seen the host's CPU.
-std::string cpu_model() {
+std::string host_cpu() {
   const auto text = read_file("/proc/cpuinfo", std::size_t{4} << 20U);
   if (!text) return {};
   std::string model;
@@ -113,8 +114,9 @@ Result<Json> describe_machine(const MachineFacts& facts) {
                   {"nic", facts.nic},
                   {"portal", portal::kProtocolVersion}};
   if (facts.accelerator == "kvm") {
-    machine["cpu"] = cpu_model();
+    machine["cpu"] = host_cpu();
   } else {
+    machine["cpu"] = vmm::cpu_model(vmm::Accelerator::kTcg);
     machine["tsc_khz"] = facts.tsc_khz;
   }
   return machine;
@@ -123,7 +125,7 @@ Result<Json> describe_machine(const MachineFacts& facts) {
 Result<void> check_machine(const Json& then, const Json& now) {
   static constexpr std::array kWords = {std::pair("qemu", "its QEMU is another by now"),
                                         std::pair("accelerator", "it ran with another accelerator"),
-                                        std::pair("cpu", "this host's CPU is another"),
+                                        std::pair("cpu", "its CPU was another than it has here"),
                                         std::pair("cpus", "it had another number of CPUs"),
                                         std::pair("memory_mib", "it had another size of memory"),
                                         std::pair("nic", "it had another network device"),

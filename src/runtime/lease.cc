@@ -45,9 +45,10 @@ constexpr auto kRecordPatience = std::chrono::milliseconds(200);  // a record th
 
 Result<void> write_record(const OfdLock& lock, const Json& record) {
   const std::string text = dump_json(record) + "\n";
-  // Shorter or longer than the one before: a reader between the two calls sees no JSON, or JSON and a tail; it takes neither.
-  if (::ftruncate(lock.fd(), 0) < 0) return fail_errno("truncate the lease");
+  // In this order: the block that it has is not given back, which on a full disk somebody else would take. A reader between the
+  // two calls sees JSON and a tail, which he does not take.
   if (::pwrite(lock.fd(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) return fail_errno("write the lease");
+  if (::ftruncate(lock.fd(), static_cast<off_t>(text.size())) < 0) return fail_errno("truncate the lease");
   return {};
 }
 

@@ -1,7 +1,6 @@
 #include "runtime/process_tree.h"
 
 #include <dirent.h>
-#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <memory>
@@ -66,21 +65,24 @@ std::vector<pid_t> process_tree(pid_t root) {
 
 std::string process_name(pid_t pid) { return name_and_state(pid).name; }
 
-bool maps_file(pid_t pid, const std::string& path) {
+std::optional<std::string> mapped_program(pid_t pid, std::string_view name) {
   constexpr std::size_t kMaxMaps = 4U << 20U;
-  const auto file = sys::stat(path);
   const auto maps = read_file(fmt::format("/proc/{}/maps", pid), kMaxMaps);
-  if (!file || !maps) return false;
-  // proc(5): addresses, rights, offset, device, inode, path.
-  const std::string wanted = fmt::format("{:02x}:{:02x} {}", major(file->st_dev), minor(file->st_dev), file->st_ino);
+  if (!maps) return std::nullopt;
   std::istringstream lines(*maps);
   for (std::string line; std::getline(lines, line);) {
+    // proc(5). The device is not looked at: on btrfs and overlayfs it is not the one that stat(2) tells.
     std::istringstream words(line);
-    std::string range, rights, offset, device, inode;
+    std::string range, rights, offset, device, path;
+    std::uint64_t inode = 0;
     words >> range >> rights >> offset >> device >> inode;
-    if (fmt::format("{} {}", device, inode) == wanted) return true;
+    std::getline(words >> std::ws, path);
+    if (!std::string_view(path).substr(path.rfind('/') + 1).starts_with(name)) continue;
+    const auto file = sys::stat(path);
+    if (file && file->st_ino == inode) return path;
+    return std::nullopt;
   }
-  return false;
+  return std::nullopt;
 }
 
 bool is_stopped(pid_t pid) { return is_stop_state(name_and_state(pid).state); }

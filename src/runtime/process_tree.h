@@ -16,8 +16,8 @@ std::vector<pid_t> process_tree(pid_t root);
 /// The first 15 bytes of its program's name, as ps(1) has it. "": it is gone.
 std::string process_name(pid_t pid);
 
-/// Whether it has memory that is mapped from this file.
-bool maps_file(pid_t pid, const std::string& path);
+/// The path of a program whose name begins so and that it has mapped, if that is still the same file.
+std::optional<std::string> mapped_program(pid_t pid, std::string_view name);
 
 /// Stopped by a signal or a debugger: it does nothing until it is told to go on. False when it is gone.
 bool is_stopped(pid_t pid);

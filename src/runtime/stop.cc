@@ -119,7 +119,8 @@ class ExitWatch {
   std::optional<ExitRecord> record(std::uint64_t generation) const {
     if (!directory_) return std::nullopt;
     auto found = read_exit_record(fmt::format("/proc/self/fd/{}/exit.json", directory_.get()));
-    if (!found && lease_) found = read_left_record(fmt::format("/proc/self/fd/{}", lease_.get()));
+    if ((!found || found->generation < generation) && lease_)
+      found = read_left_record(fmt::format("/proc/self/fd/{}", lease_.get()));
     if (found && found->generation < generation) return std::nullopt;
     return found;
   }

@@ -22,6 +22,8 @@
 #include "runtime/line_channel.h"
 #include "runtime/records.h"
 #include "vmm/jail.h"
+#include "vmm/process_capture.h"
+#include "vmm/qemu_command.h"
 
 namespace boxlite {
 namespace {
@@ -60,6 +62,7 @@ Result<Json> machine_of(const StartPrograms& programs, const std::string& boot, 
   Json machine = {{"boot_id", boot},
                   {"boxlite", BOXLITE_VERSION},
                   {"accelerator", to_string(wish.vm.accelerator)},
+                  {"cpu", vmm::cpu_model(wish.vm.accelerator)},
                   {"cpus", wish.vm.cpus},
                   {"memory_mib", wish.vm.memory_mib},
                   {"disk_bytes", wish.disk_bytes},
@@ -85,8 +88,9 @@ std::string hash(std::string_view text) {
 // Those of one boot begin with the same digits.
 std::string boot_prefix(const std::string& boot) { return hash(boot).substr(0, 8) + "-"; }
 
-Template at(const std::string& directory, bool mounted) {
-  return {.directory = directory,
+Template at(const std::string& stem, const std::string& directory, bool mounted) {
+  return {.stem = stem,
+          .directory = directory,
           .memory = directory + "/memory",
           .device_state = directory + "/device-state",
           .process_image = directory + "/process-image",
@@ -95,13 +99,13 @@ Template at(const std::string& directory, bool mounted) {
 
 std::string record_path(const std::string& directory) { return directory + "/checkpoint.json"; }
 
-Result<Template> open_template(const std::string& directory, const Json& machine, bool mounted) {
+Result<Template> open_template(const std::string& stem, const std::string& directory, const Json& machine, bool mounted) {
   const std::string path = record_path(directory);
   TRY_ASSIGN(const std::string text, read_file(path, kMaxTemplateRecord));
   TRY_ASSIGN(const Json record, parse_json(text, path));
   if (!record.is_object() || record.value("version", 0) != kTemplateVersion || record.value("machine", Json()) != machine)
     return fail(ErrorCode::kNotFound, "{} is of another machine", path);
-  Template found = at(directory, mounted);
+  Template found = at(stem, directory, mounted);
   TRY_ASSIGN(const std::uint32_t now, device_state_checksum(found.device_state));
   TRY_ASSIGN(const auto sum, json_get<std::uint32_t>(record, "device_state_crc32", path));
   if (now != sum) return fail(ErrorCode::kCorrupt, "{} does not have its checksum", found.device_state);
@@ -110,6 +114,8 @@ Result<Template> open_template(const std::string& directory, const Json& machine
   if (memory.st_size != bytes) return fail(ErrorCode::kCorrupt, "{} does not have its size", found.memory);
   // Its maker could not take one, or a box could not go on from it.
   if (::access(found.process_image.c_str(), R_OK) < 0) found.process_image.clear();
+  // Where a library was replaced there is another QEMU now.
+  if (!found.process_image.empty()) TRY(vmm::check_mapped_files(found.process_image));
   // So that those that are in use are seen to be.
   if (::utimensat(AT_FDCWD, path.c_str(), nullptr, 0) < 0) return fail_errno("touch {}", path);
   return found;
@@ -176,14 +182,15 @@ Result<void> seal(const std::string& path) {
 }
 
 Result<Template> make_template(const HomePaths& paths, const StartPrograms& programs, const TemplateWish& wish,
-                               const Json& machine, const std::string& directory) {
+                               const Json& machine, const std::string& stem) {
   const bool mounted = !wish.image_id.empty();
   const std::uint64_t memory_bytes = wish.vm.memory_mib * kMiB;
   TRY(check_space(paths, memory_bytes));
-  const std::string work = directory + std::string(kUnfinished);
+  const std::string directory = stem + "-" + sys::random_hex(4);
+  const std::string work = stem + std::string(kUnfinished);
   TRY(remove_tree(work));
   TRY(sys::mkdir(work, 0700));
-  const Template made = at(work, mounted);
+  const Template made = at(stem, work, mounted);
   const std::string disk = work + "/disk.qcow2";
   const std::string base = wish.vm.base_image.substr(wish.vm.base_image.rfind('/') + 1);
 
@@ -221,7 +228,7 @@ Result<Template> make_template(const HomePaths& paths, const StartPrograms& prog
   TRY(write_file_volatile(record_path(work), dump_json(record, 1) + "\n", 0600));
   TRY(sys::rename(work, directory));
   FAILPOINT("template.renamed");
-  Template result = at(directory, mounted);
+  Template result = at(stem, directory, mounted);
   if (!has_image) result.process_image.clear();
   return result;
 }
@@ -276,11 +283,28 @@ void remove_least_used(const HomePaths& paths) {
     (void)remove_tree(found[i].path);
 }
 
-void note_failure(const std::string& directory, const std::string& reason) {
-  (void)write_file_volatile(directory + std::string(kFailed), reason + "\n", 0600);
+void note_failure(const std::string& stem, const std::string& reason) {
+  (void)write_file_volatile(stem + std::string(kFailed), reason + "\n", 0600);
 }
 
-bool has_failed(const std::string& directory) { return ::access((directory + std::string(kFailed)).c_str(), F_OK) == 0; }
+bool has_failed(const std::string& stem) { return ::access((stem + std::string(kFailed)).c_str(), F_OK) == 0; }
+
+// Directories of this stem, whatever is in them. Each that is made has a name of its own: whoever knows one by its path never
+// gets files of another.
+std::vector<std::string> made_of(const HomePaths& paths, const std::string& stem) {
+  std::vector<std::string> found;
+  for (const Entry& entry : entries(paths)) {
+    if (entry.path.starts_with(stem + "-")) found.push_back(entry.path);
+  }
+  return found;
+}
+
+std::optional<Template> find_template(const HomePaths& paths, const std::string& stem, const Json& machine, bool mounted) {
+  for (const std::string& directory : made_of(paths, stem)) {
+    if (auto found = open_template(stem, directory, machine, mounted)) return *found;
+  }
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -289,34 +313,36 @@ std::optional<Template> ensure_template(const HomePaths& paths, const StartProgr
   const auto machine = machine_of(programs, boot, wish);
   if (!machine) return std::nullopt;
   const bool mounted = !wish.image_id.empty();
-  const std::string directory = paths.templates() + "/" + boot_prefix(boot) + hash(dump_json(*machine));
-  if (auto found = open_template(directory, *machine, mounted)) return *found;
-  if (has_failed(directory)) return std::nullopt;
+  const std::string stem = paths.templates() + "/" + boot_prefix(boot) + hash(dump_json(*machine));
+  if (auto found = find_template(paths, stem, *machine, mounted)) return *found;
+  if (has_failed(stem)) return std::nullopt;
   const auto lock = OfdLock::acquire(lock_path(paths), kMakerPatience);
   if (!lock) return std::nullopt;
-  auto found = open_template(directory, *machine, mounted);
+  auto found = find_template(paths, stem, *machine, mounted);
   if (found) return *found;
-  if (has_failed(directory)) return std::nullopt;
-  (void)remove_tree(directory);  // one that is damaged
+  if (has_failed(stem)) return std::nullopt;
+  for (const std::string& damaged : made_of(paths, stem)) (void)remove_tree(damaged);
   (void)remove_all(nobodys(paths, boot));
   remove_least_used(paths);
-  auto made = make_template(paths, programs, wish, *machine, directory);
+  auto made = make_template(paths, programs, wish, *machine, stem);
   if (made) return *made;
-  (void)remove_tree(directory + std::string(kUnfinished));
+  (void)remove_tree(stem + std::string(kUnfinished));
   // Where there is no room now there may be some later.
-  if (made.error().code() != ErrorCode::kResourceExhausted) note_failure(directory, made.error().message());
+  if (made.error().code() != ErrorCode::kResourceExhausted) note_failure(stem, made.error().message());
   return std::nullopt;
 }
 
 void drop_template(const HomePaths& paths, const Template& bad, const std::string& reason) {
   const auto lock = OfdLock::acquire(lock_path(paths), kMakerPatience);
   if (!lock) return;
+  // Others may have found out before, and made another.
+  if (::access(bad.directory.c_str(), F_OK) < 0) return;
   // Once may have been somebody's SIGKILL, or the host's lack of memory.
-  const std::string once = bad.directory + std::string(kDropped);
+  const std::string once = bad.stem + std::string(kDropped);
   if (::access(once.c_str(), F_OK) == 0) {
     // Without its image it is restored in another way, which may do.
     if (!bad.process_image.empty()) return (void)sys::unlink(bad.process_image);
-    note_failure(bad.directory, reason);
+    note_failure(bad.stem, reason);
   }
   (void)write_file_volatile(once, reason + "\n", 0600);
   (void)remove_tree(bad.directory);

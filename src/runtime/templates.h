@@ -33,7 +33,8 @@
 namespace boxlite {
 
 struct Template {
-  std::string directory;
+  std::string stem;       // path without what tells it from others that stand for the same
+  std::string directory;  // of this one alone, also when it is gone
   std::string memory;
   std::string device_state;
   std::string process_image;  // "": it has none

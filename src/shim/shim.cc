@@ -66,7 +66,8 @@ Shim::Shim(ShimConfig config, UniqueFd starter)
       audit_(paths_, id_, config_.generation),
       starter_(loop_, std::move(starter)),
       stop_sequence_(loop_, stop_actions()),
-      flush_timer_(loop_) {}
+      flush_timer_(loop_),
+      image_deadline_(loop_) {}
 
 Result<void> Shim::run() {
   if (auto leased = take_lease(); !leased) {

@@ -50,6 +50,7 @@ class Shim {
   Result<void> launch_vm();
   void configure();
   Result<void> use_up_checkpoint();
+  void begin_from_image();
   void adopt();
   void view_output();
   Result<void> prepared();
@@ -123,6 +124,7 @@ class Shim {
   std::unique_ptr<ClockWatch> clock_watch_;
   StopSequence stop_sequence_;
   Timer flush_timer_;
+  Timer image_deadline_;
 
   StateRecord state_;
   bool answered_ = false;                          // the agent has

@@ -28,6 +28,7 @@ namespace {
 
 constexpr auto kLeaseTimeout = std::chrono::seconds(10);  // the box's shim before this one may be ending
 constexpr auto kVmLockTimeout = std::chrono::seconds(10);
+constexpr auto kImagePatience = std::chrono::seconds(60);  // it takes milliseconds
 constexpr std::uint64_t kConsoleLogLimit = 1 * kMiB;
 constexpr std::uint64_t kOutputLogLimit = 10 * kMiB;
 constexpr std::size_t kEntropyBytes = 64;
@@ -179,7 +180,7 @@ Result<void> Shim::launch_vm() {
   const bool from_image = !config_.vm.process_image.empty();
   qmp_.emplace(loop_, vm_->qmp_fd(), from_image);
   link_.emplace(loop_, vm_->portal_fd());
-  if (from_image) qmp_->let_go();
+  if (from_image) begin_from_image();
   if (vm_->device_state_fd() >= 0) {
     LoadEvents events = {.on_failed = [this](const Error& error) { fail_with(error.context("restore the VM")); }};
     if (config_.resume) {
@@ -199,6 +200,20 @@ Result<void> Shim::launch_vm() {
                     fmt::format("its guest does not answer after {} s of CPU time{}", BootWatch::kLimitMs / 1000, last_words())));
   });
   return {};
+}
+
+// Whatever is wrong with it may as well make it wait as be busy, which the watch of a boot looks for.
+void Shim::begin_from_image() {
+  image_deadline_.start(kImagePatience, [this] {
+    fail_with(Error(ErrorCode::kUnavailable,
+                    fmt::format("its QEMU, made of an image, does not answer within {} s", kImagePatience.count())));
+  });
+  qmp_->execute("cont", Json::object(), [this](const Result<Json>& reply) {
+    image_deadline_.stop();
+    // That it has ended is told elsewhere, and why.
+    if (!reply && !over() && reply.error().code() != ErrorCode::kUnavailable)
+      fail_with(reply.error().context("go on from the image of QEMU"));
+  });
 }
 
 // The disk is the memory's as long as nothing runs. From here on it is not.

@@ -51,7 +51,11 @@ Result<void> TemplateMaker::begin() {
   }
   FAILPOINT("template.vm_started");
   if (!job_.process_image.empty()) {
-    TRY_ASSIGN(imager_, Imager::start(job_, *vm_));
+    auto imager = Imager::start(job_, *vm_);
+    if (imager)
+      imager_.emplace(std::move(*imager));
+    else
+      no_image(imager.error());
   }
   vm_watch_.emplace(loop_, vm_->pidfd());
   vm_watch_->on_readable([this] { on_vm_end(); });
@@ -66,7 +70,10 @@ Result<void> TemplateMaker::begin() {
                     fmt::format("its guest does not answer after {} s of CPU time", BootWatch::kLimitMs / 1000)));
   });
   deadline_.start(kPatience, [this] {
-    fail_with(Error(ErrorCode::kUnavailable, fmt::format("it was not made within {} s", kPatience.count())));
+    const Error late(ErrorCode::kUnavailable, fmt::format("it was not made within {} s", kPatience.count()));
+    if (!imaging_) return fail_with(late);
+    no_image(late);
+    saved();
   });
   // As a box's shim does, and for the same reason: nothing that came from the VM has been read yet.
   return confine({{folder_of(job_.console_log), LandlockRule::kChange}, {"/proc", LandlockRule::kRead}});
@@ -106,13 +113,17 @@ void TemplateMaker::save() {
 // What a template is without it is enough: boxes are restored from the state of the devices.
 void TemplateMaker::take_image() {
   if (!imager_) return saved();
+  imaging_ = true;
   imager_->take(loop_, [this](const Result<void>& taken) {
-    if (!taken) {
-      log("{}", taken.error().message());
-      (void)sys::unlink(job_.process_image);
-    }
+    if (saved_) return;
+    if (!taken) no_image(taken.error());
     saved();
   });
+}
+
+void TemplateMaker::no_image(const Error& reason) const {
+  log("{}", reason.message());
+  (void)sys::unlink(job_.process_image);
 }
 
 void TemplateMaker::saved() {

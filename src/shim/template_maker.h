@@ -30,6 +30,7 @@ class TemplateMaker {
   void prepare();
   void save();
   void take_image();
+  void no_image(const Error& reason) const;
   void saved();
   void fail_with(const Error& error);
   void on_vm_end();
@@ -47,6 +48,7 @@ class TemplateMaker {
   std::optional<Imager> imager_;
   std::optional<BootWatch> boot_watch_;
   Timer deadline_{loop_};
+  bool imaging_ = false;
   bool saved_ = false;
   std::optional<Error> failure_;
 };

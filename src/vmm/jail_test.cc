@@ -6,6 +6,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <functional>
 #include <thread>
 
@@ -237,12 +239,13 @@ TEST(JailTest, AProcessOfAnImageHasTheImageAndTheMemoryToReadAndNoKernel) {
   EXPECT_THAT(line, Not(HasSubstr("/home/user/kernel")));
 }
 
-// In a process of its own, which the filter is in force for.
-int exit_code_under(int filter, const std::function<int()>& act) {
+// How a process ended that the filter is in force for: its exit status, or 128 + the signal.
+int end_under_sandbox(const std::function<int()>& act) {
+  const UniqueFd filter = *sandbox_filter();
   const pid_t child = ::fork();
   if (child == 0) {
     std::array<sock_filter, 4096> code = {};
-    const ssize_t bytes = ::read(filter, code.data(), sizeof code);
+    const ssize_t bytes = ::read(filter.get(), code.data(), sizeof code);
     const sock_fprog program = {static_cast<unsigned short>(static_cast<std::size_t>(bytes) / sizeof code[0]), code.data()};
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
       ::_exit(99);
@@ -250,24 +253,26 @@ int exit_code_under(int filter, const std::function<int()>& act) {
   }
   int status = 0;
   EXPECT_EQ(::waitpid(child, &status, 0), child);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 TEST(VmFilterTest, AQemuOfAnImageMakesThreadsAndNoProcesses) {
-  auto filter = sandbox_filter();
-  ASSERT_TRUE(filter) << filter.error().message();
-  EXPECT_EQ(exit_code_under(filter->get(),
-                            [] {
-                              bool ran = false;
-                              std::thread([&ran] { ran = true; }).join();
-                              if (!ran) return 1;
-                              if (::fork() >= 0 || errno != EPERM) return 2;
-                              const std::array<char*, 1> none = {nullptr};
-                              if (::execve("/bin/true", none.data(), none.data()) >= 0 || errno != EPERM) return 3;
-                              if (::setuid(::getuid()) >= 0 || errno != EPERM) return 4;
-                              return 0;
-                            }),
+  EXPECT_EQ(end_under_sandbox([] {
+              bool ran = false;
+              std::thread([&ran] { ran = true; }).join();
+              return ran ? 0 : 1;
+            }),
             0);
+  EXPECT_EQ(end_under_sandbox([] { return ::setpriority(PRIO_PROCESS, 0, 1) < 0 && errno == EPERM ? 0 : 1; }), 0);
+  const int killed = 128 + SIGSYS;
+  EXPECT_EQ(end_under_sandbox([] { return ::fork() == 0 ? 1 : 0; }), killed);
+  EXPECT_EQ(end_under_sandbox([] { return static_cast<int>(::syscall(SYS_vfork)); }), killed);
+  EXPECT_EQ(end_under_sandbox([] {
+              const std::array<char*, 1> none = {nullptr};
+              return ::execve("/bin/true", none.data(), none.data());
+            }),
+            killed);
+  EXPECT_EQ(end_under_sandbox([] { return ::setuid(::getuid()); }), killed);
 }
 
 }  // namespace

@@ -17,7 +17,9 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/user.h>
@@ -75,9 +77,9 @@ std::string field(const std::string& text, std::string_view name) {
   return "";
 }
 
+// Without its device, which on btrfs and overlayfs is not the one that stat(2) tells.
 struct Mapping {
   std::uint64_t begin = 0, end = 0, offset = 0, inode = 0;
-  dev_t device = 0;
   std::uint32_t protection = 0;
   bool shared = false;
   std::string name;
@@ -93,13 +95,10 @@ std::vector<Mapping> parse_maps(const std::string& text) {
     words >> range >> rights >> offset >> device >> mapping.inode;
     std::getline(words >> std::ws, mapping.name);
     const std::size_t dash = range.find('-');
-    const std::size_t colon = device.find(':');
-    if (dash == std::string::npos || colon == std::string::npos || rights.size() < 4) continue;
+    if (dash == std::string::npos || rights.size() < 4) continue;
     mapping.begin = parse_hex(std::string_view(range).substr(0, dash));
     mapping.end = parse_hex(std::string_view(range).substr(dash + 1));
     mapping.offset = parse_hex(offset);
-    mapping.device = ::makedev(static_cast<unsigned>(parse_hex(std::string_view(device).substr(0, colon))),
-                               static_cast<unsigned>(parse_hex(std::string_view(device).substr(colon + 1))));
     mapping.protection =
         (rights[0] == 'r' ? PROT_READ : 0U) | (rights[1] == 'w' ? PROT_WRITE : 0U) | (rights[2] == 'x' ? PROT_EXEC : 0U);
     mapping.shared = rights[3] == 's';
@@ -108,9 +107,7 @@ std::vector<Mapping> parse_maps(const std::string& text) {
   return found;
 }
 
-bool same_file(const struct stat& file, dev_t device, std::uint64_t inode) {
-  return file.st_dev == device && file.st_ino == inode;
-}
+bool same_file(const struct stat& a, const struct stat& b) { return a.st_dev == b.st_dev && a.st_ino == b.st_ino; }
 
 // The threads of a process, stopped while this lives.
 class StoppedThreads {
@@ -132,8 +129,12 @@ class StoppedThreads {
       more = false;
       for (const pid_t thread : threads()) {
         if (std::ranges::find(stopped_, thread) != stopped_.end()) continue;
-        TRY(stop_one(thread));
         more = true;
+        const auto stopped = stop_one(thread);
+        if (stopped) continue;
+        std::erase(stopped_, thread);
+        // One that had nothing to do for long ends by itself.
+        if (thread == process_ || is_there(thread)) return stopped;
       }
     }
     if (stopped_.empty()) return fail(ErrorCode::kUnavailable, "process {} has ended", process_);
@@ -151,6 +152,8 @@ class StoppedThreads {
     std::ranges::sort(found, [this](pid_t a, pid_t b) { return std::pair(a != process_, a) < std::pair(b != process_, b); });
     return found;
   }
+
+  bool is_there(pid_t thread) const { return ::access(fmt::format("/proc/{}/task/{}", process_, thread).c_str(), F_OK) == 0; }
 
   Result<void> stop_one(pid_t thread) {
     constexpr unsigned long kTellCalls = PTRACE_O_TRACESYSGOOD;
@@ -194,6 +197,7 @@ class ProcessCapture {
       : process_(process), sources_(sources), file_(file), threads_(process) {}
 
   Result<void> run() {
+    TRY(check_host());
     TRY(threads_.stop());
     TRY_ASSIGN(memory_, sys::open(proc("mem"), O_RDONLY));
     TRY_ASSIGN(pagemap_, sys::open(proc("pagemap"), O_RDONLY));
@@ -221,9 +225,24 @@ class ProcessCapture {
     return Error(ErrorCode::kUnsupported, fmt::format("its QEMU cannot be gone on from: {}", what));
   }
 
+  // What boxlite-vm-resume cannot do without.
+  static Result<void> check_host() {
+    unsigned size = 0;
+    if (::prctl(PR_SET_MM, PR_SET_MM_MAP_SIZE, &size, 0, 0) < 0)
+      return std::unexpected(unsupported("the kernel was built without CONFIG_CHECKPOINT_RESTORE"));
+    rlimit files = {};
+    if (::getrlimit(RLIMIT_NOFILE, &files) < 0) return fail_errno("getrlimit");
+    if (files.rlim_max < 2 * kHighDescriptor)
+      return std::unexpected(unsupported(fmt::format("a process may have {} files open (ulimit -Hn)", files.rlim_max)));
+    return {};
+  }
+
   Result<void> read_process() {
     TRY_ASSIGN(const std::string status, read_file(proc("status"), kMostText));
     header_.ignored_signals = parse_hex(field(status, "SigIgn"));
+    header_.memory_inode = guest_memory_.st_ino;
+    TRY_ASSIGN(const std::string slack, read_file(proc("timerslack_ns"), kMostText));
+    header_.timer_slack = std::strtoull(slack.c_str(), nullptr, 10);
     const std::string name = field(status, "Name");
     name.copy(header_.name, sizeof header_.name - 1);
     TRY_ASSIGN(const std::string stat, read_file(proc("stat"), kMostText));
@@ -322,12 +341,10 @@ class ProcessCapture {
     if (channel != sources_.channels.end() && S_ISSOCK(file.st_mode)) {
       return become(DescriptorKind::kChannel, static_cast<std::uint64_t>(channel - sources_.channels.begin()));
     }
-    if (same_file(file, base_image_.st_dev, base_image_.st_ino))
-      return become(DescriptorKind::kChannel, static_cast<std::uint64_t>(Channel::kBaseImage));
-    if (same_file(file, overlay_.st_dev, overlay_.st_ino))
-      return become(DescriptorKind::kChannel, static_cast<std::uint64_t>(Channel::kOverlay));
-    if (same_file(file, guest_memory_.st_dev, guest_memory_.st_ino)) return become(DescriptorKind::kMemory, 0);
-    if (same_file(file, device_state_.st_dev, device_state_.st_ino)) return become(DescriptorKind::kDevice, 0);
+    if (same_file(file, base_image_)) return become(DescriptorKind::kChannel, static_cast<std::uint64_t>(Channel::kBaseImage));
+    if (same_file(file, overlay_)) return become(DescriptorKind::kChannel, static_cast<std::uint64_t>(Channel::kOverlay));
+    if (same_file(file, guest_memory_)) return become(DescriptorKind::kMemory, 0);
+    if (same_file(file, device_state_)) return become(DescriptorKind::kDevice, 0);
     if (S_ISCHR(file.st_mode) && file.st_rdev == makedev(1, 3)) return become(DescriptorKind::kDevice, 0);
     if (S_ISCHR(file.st_mode) && file.st_rdev == makedev(1, 9)) return become(DescriptorKind::kDevice, 1);
     if (target == "anon_inode:[eventfd]") {
@@ -340,8 +357,6 @@ class ProcessCapture {
   }
 
   Result<void> read_mapping(const Mapping& mapping, std::uint64_t end_before) {
-    if (mapping.end > kResumerBegin && mapping.begin < kResumerEnd)
-      return std::unexpected(unsupported("its memory lies where boxlite-vm-resume does"));
     Segment segment = {};
     segment.address = mapping.begin;
     segment.length = mapping.end - mapping.begin;
@@ -353,7 +368,7 @@ class ProcessCapture {
       tables_.segments.push_back(segment);
       return {};
     }
-    if (mapping.inode != 0 && same_file(guest_memory_, mapping.device, mapping.inode)) {
+    if (mapping.shared && mapping.inode == guest_memory_.st_ino) {
       segment.source = Source::kMemory;
       segment.offset = mapping.offset;
       tables_.segments.push_back(segment);
@@ -452,7 +467,7 @@ class ProcessCapture {
   std::optional<std::uint32_t> mapped_file(const Mapping& mapping) {
     if (const auto known = file_index_.find(mapping.name); known != file_index_.end()) return known->second;
     const auto file = sys::stat(mapping.name);
-    if (!file || !same_file(*file, mapping.device, mapping.inode)) return std::nullopt;
+    if (!file || file->st_ino != mapping.inode) return std::nullopt;
     const auto index = static_cast<std::uint32_t>(tables_.files.size());
     tables_.files.push_back({.path = tables_.paths.size(),
                              .device = file->st_dev,
@@ -540,6 +555,31 @@ class ProcessCapture {
 
 Result<void> capture_process(pid_t qemu, const CaptureSources& sources, int file) {
   return ProcessCapture(qemu, sources, file).run();
+}
+
+Result<void> check_mapped_files(const std::string& image) {
+  TRY_ASSIGN(const UniqueFd file, sys::open(image, O_RDONLY | O_NOFOLLOW));
+  ImageHeader header = {};
+  TRY_ASSIGN(const std::size_t got, sys::read_full(file.get(), std::as_writable_bytes(std::span(&header, 1))));
+  if (got != sizeof header || header.magic != kImageMagic || header.table_bytes > kMostTableBytes || header.files > kMostFiles)
+    return {};  // boxlite-vm-resume says so
+  std::string tables(header.table_bytes, '\0');
+  if (::pread(file.get(), tables.data(), tables.size(), 0) != static_cast<ssize_t>(tables.size())) return {};
+  const std::uint64_t after = header.files * sizeof(MappedFile) + header.paths_bytes;
+  if (header.paths_bytes > tables.size() || after > tables.size()) return {};
+  const std::string_view paths = std::string_view(tables).substr(tables.size() - header.paths_bytes);
+  for (std::uint32_t i = 0; i < header.files; ++i) {
+    MappedFile mapped = {};
+    std::memcpy(&mapped, tables.data() + (tables.size() - after) + i * sizeof mapped, sizeof mapped);
+    if (mapped.path >= paths.size()) return {};
+    const std::string path(paths.substr(mapped.path, paths.find('\0', mapped.path) - mapped.path));
+    const auto now = sys::stat(path);
+    if (!now || now->st_dev != mapped.device || now->st_ino != mapped.inode ||
+        static_cast<std::uint64_t>(now->st_size) != mapped.size || now->st_mtim.tv_sec != mapped.mtime_seconds ||
+        now->st_mtim.tv_nsec != mapped.mtime_nanoseconds)
+      return fail(ErrorCode::kNotFound, "{} is not what it was when {} was made", path, image);
+  }
+  return {};
 }
 
 }  // namespace boxlite::vmm

@@ -25,4 +25,7 @@ struct CaptureSources {
 /// must be allowed to trace it, has a single thread, and waits for no child of his meanwhile.
 Result<void> capture_process(pid_t qemu, const CaptureSources& sources, int file);
 
+/// kNotFound: a program or a library that the process of this image has mapped is not there any more, or another by now.
+Result<void> check_mapped_files(const std::string& image);
+
 }  // namespace boxlite::vmm

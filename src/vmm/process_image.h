@@ -17,10 +17,8 @@ inline constexpr std::uint32_t kMostThreads = 256;
 inline constexpr std::uint32_t kMostDescriptors = 256;
 inline constexpr std::uint32_t kMostFiles = 512;
 inline constexpr std::uint64_t kMostTableBytes = 1 << 20;
-
-/// Where boxlite-vm-resume lies (linked there; src/vmm/CMakeLists.txt). Nothing of an image may be in this gibibyte.
-inline constexpr std::uint64_t kResumerBegin = 0x100000000000;
-inline constexpr std::uint64_t kResumerEnd = kResumerBegin + (std::uint64_t{1} << 30U);
+/// Descriptors from here on are boxlite-vm-resume's while it works. QEMU has about twenty.
+inline constexpr int kHighDescriptor = 500;
 
 /// Boundaries that the kernel keeps of a process, as prctl(2) PR_SET_MM_MAP takes them.
 struct Boundaries {
@@ -33,6 +31,8 @@ struct ImageHeader {
   std::uint32_t segments, threads, descriptors, files;
   std::uint64_t paths_bytes;
   std::uint64_t vdso;             // address of the kernel's code page
+  std::uint64_t memory_inode;     // of the guest's memory, which belongs to the image
+  std::uint64_t timer_slack;      // nanoseconds
   std::uint64_t ignored_signals;  // bit n-1: signal n
   Boundaries boundaries;
   char name[16];  // of the process, as in /proc/<pid>/comm

@@ -28,6 +28,9 @@ struct QemuDescriptors {
 /// argv of QEMU, argv[0] included. `qemu` is its path inside the jail.
 std::vector<std::string> qemu_command(const VmConfig& config, const std::string& qemu, const QemuDescriptors& fds);
 
+/// What QEMU is told the guest's CPU is. A guest that goes on must find the same.
+std::string cpu_model(Accelerator accelerator);
+
 /// argv of boxlite-vm-resume (vm_resume.cc), which takes QEMU's place: descriptors of sandbox_filter(), of the lock (-1: none),
 /// and the channels.
 std::vector<std::string> resume_command(int sandbox, int lock, std::span<const int> channels);

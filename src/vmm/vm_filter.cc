@@ -40,50 +40,26 @@ constexpr std::array kRefused = {
 constexpr std::array kNamespaceFlags = {CLONE_NEWUSER, CLONE_NEWNS,  CLONE_NEWPID,   CLONE_NEWNET,
                                         CLONE_NEWIPC,  CLONE_NEWUTS, CLONE_NEWCGROUP};
 
-// What QEMU's own `-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny` is for: programs and
-// processes, privileges, scheduling, and calls that nobody makes any more.
-constexpr std::array kNotQemus = {SCMP_SYS(execve),
-                                  SCMP_SYS(execveat),
-                                  SCMP_SYS(fork),
-                                  SCMP_SYS(vfork),
-                                  SCMP_SYS(setuid),
-                                  SCMP_SYS(setgid),
-                                  SCMP_SYS(setreuid),
-                                  SCMP_SYS(setregid),
-                                  SCMP_SYS(setresuid),
-                                  SCMP_SYS(setresgid),
-                                  SCMP_SYS(setfsuid),
-                                  SCMP_SYS(setfsgid),
-                                  SCMP_SYS(setgroups),
-                                  SCMP_SYS(setpgid),
-                                  SCMP_SYS(setsid),
-                                  SCMP_SYS(capset),
-                                  SCMP_SYS(setpriority),
-                                  SCMP_SYS(sched_setparam),
-                                  SCMP_SYS(sched_setscheduler),
-                                  SCMP_SYS(sched_setattr),
-                                  SCMP_SYS(sched_setaffinity),
-                                  SCMP_SYS(ioprio_set),
-                                  SCMP_SYS(setrlimit),
-                                  SCMP_SYS(uselib),
-                                  SCMP_SYS(ustat),
-                                  SCMP_SYS(sysfs),
-                                  SCMP_SYS(vhangup),
-                                  SCMP_SYS(modify_ldt),
-                                  SCMP_SYS(lookup_dcookie),
-                                  SCMP_SYS(mbind),
-                                  SCMP_SYS(set_mempolicy),
-                                  SCMP_SYS(migrate_pages),
-                                  SCMP_SYS(move_pages)};
+// What QEMU's own `-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny` is for, with the same
+// answers: whoever makes a program, a process or a privilege of it, or a call that nobody makes any more, is killed.
+constexpr std::array kNotQemus = {SCMP_SYS(execve),     SCMP_SYS(execveat),      SCMP_SYS(fork),     SCMP_SYS(vfork),
+                                  SCMP_SYS(setuid),     SCMP_SYS(setgid),        SCMP_SYS(setreuid), SCMP_SYS(setregid),
+                                  SCMP_SYS(setresuid),  SCMP_SYS(setresgid),     SCMP_SYS(setfsuid), SCMP_SYS(setfsgid),
+                                  SCMP_SYS(setgroups),  SCMP_SYS(setpgid),       SCMP_SYS(setsid),   SCMP_SYS(capset),
+                                  SCMP_SYS(uselib),     SCMP_SYS(ustat),         SCMP_SYS(sysfs),    SCMP_SYS(vhangup),
+                                  SCMP_SYS(modify_ldt), SCMP_SYS(lookup_dcookie)};
+constexpr std::array kResources = {
+    SCMP_SYS(setpriority),       SCMP_SYS(sched_setparam), SCMP_SYS(sched_setscheduler), SCMP_SYS(sched_setattr),
+    SCMP_SYS(sched_setaffinity), SCMP_SYS(ioprio_set),     SCMP_SYS(setrlimit),          SCMP_SYS(mbind),
+    SCMP_SYS(set_mempolicy),     SCMP_SYS(migrate_pages),  SCMP_SYS(move_pages)};
 
 // A filter that allows everything but what it is told to refuse.
 class Filter {
  public:
   void refuse(int reason, int call, std::initializer_list<scmp_arg_cmp> arguments = {}) {
-    const int result = ::seccomp_rule_add_array(filter_.get(), SCMP_ACT_ERRNO(static_cast<std::uint32_t>(reason)), call,
-                                                static_cast<unsigned>(arguments.size()), arguments.begin());
-    if (result < 0) wrong_ = result;
+    add(SCMP_ACT_ERRNO(static_cast<std::uint32_t>(reason)), call, arguments);
   }
+  void kill(int call, std::initializer_list<scmp_arg_cmp> arguments = {}) { add(SCMP_ACT_KILL_PROCESS, call, arguments); }
 
   Result<UniqueFd> program() const {
     if (!filter_) return fail(ErrorCode::kUnsupported, "libseccomp cannot begin a filter");
@@ -97,6 +73,12 @@ class Filter {
   }
 
  private:
+  void add(std::uint32_t action, int call, std::initializer_list<scmp_arg_cmp> arguments) {
+    const int result =
+        ::seccomp_rule_add_array(filter_.get(), action, call, static_cast<unsigned>(arguments.size()), arguments.begin());
+    if (result < 0) wrong_ = result;
+  }
+
   std::unique_ptr<void, decltype(&::seccomp_release)> filter_{::seccomp_init(SCMP_ACT_ALLOW), &::seccomp_release};
   int wrong_ = 0;
 };
@@ -119,8 +101,9 @@ Result<UniqueFd> vm_filter() {
 
 Result<UniqueFd> sandbox_filter() {
   Filter filter;
-  for (const int call : kNotQemus) filter.refuse(EPERM, call);
-  filter.refuse(EPERM, SCMP_SYS(clone), {SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0)});
+  for (const int call : kNotQemus) filter.kill(call);
+  filter.kill(SCMP_SYS(clone), {SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0)});
+  for (const int call : kResources) filter.refuse(EPERM, call);
   return filter.program();
 }
 

@@ -9,9 +9,10 @@
 //   CHANNEL  descriptors, in the order of Channel; -1 where the image has none
 //
 // It maps everything at the addresses where it was, makes the descriptors under the numbers that they had, starts the threads and
-// lets each make the system call again that it was in. Since all memory of this process is replaced, its own included, it has no
-// C library and no memory but what it was linked with, at an address where nothing else comes to lie. Whatever fails before the
-// first thread runs ends it with a message, and the box is started in another way.
+// lets each make the system call again that it was in. Since all memory of this process is replaced, it has no C library and no
+// memory but its own program's: a position-independent one, which the kernel puts somewhere else each time. Where that is in the
+// image's way it starts itself again. Whatever fails before the first thread runs ends it with a message, and the box is started
+// in another way.
 #include <asm/prctl.h>
 #include <elf.h>
 #include <errno.h>
@@ -33,15 +34,15 @@ namespace {
 
 constexpr int kFailed = 125;  // as boxlite-vm-init
 constexpr std::uint64_t kPageBytes = 4096;
-constexpr std::uint64_t kTablesAt = kResumerBegin + (std::uint64_t{256} << 20U);
-constexpr std::uint64_t kKernelPagesAt = kResumerBegin + (std::uint64_t{512} << 20U);
-constexpr std::uint64_t kUserEnd = 0x7ffffffff000;  // of addresses with four levels of page tables
-constexpr int kHigh = 600;                          // of descriptors on their way; QEMU has about twenty
+constexpr std::uint64_t kMostKernelBytes = 64 * kPageBytes;  // vdso, vvar and its parts
+constexpr std::uint64_t kUserEnd = 0x7ffffffff000;           // of addresses with four levels of page tables
 constexpr std::size_t kChannels = static_cast<std::size_t>(Channel::kCount);
 constexpr std::size_t kThreadStack = 2048;
 constexpr std::size_t kMostFilter = 4096;
 
 alignas(16) char thread_stacks[kMostThreads][kThreadStack];
+alignas(kPageBytes) char tables[kMostTableBytes];
+alignas(kPageBytes) char kernel_pages[kMostKernelBytes];
 sock_filter filter[kMostFilter];
 
 long call(long number, unsigned long a = 0, unsigned long b = 0, unsigned long c = 0, unsigned long d = 0, unsigned long e = 0,
@@ -90,10 +91,16 @@ long check(const char* what, long result) {
 int parse_descriptor(const char* text) {
   if (text[0] == '-') return -1;
   int value = 0;
-  for (; *text >= '0' && *text <= '9' && value < kHigh; ++text) value = value * 10 + (*text - '0');
-  if (*text != '\0' || value >= kHigh) die("a descriptor's number is none");
+  for (; *text >= '0' && *text <= '9' && value < kHighDescriptor; ++text) value = value * 10 + (*text - '0');
+  if (*text != '\0' || value >= kHighDescriptor) die("a descriptor's number is none");
   return value;
 }
+
+// This program, from its first page to its last: the linker's own names.
+extern "C" const char __ehdr_start[];
+extern "C" const char _end[];
+std::uint64_t own_begin() { return address(__ehdr_start); }
+std::uint64_t own_end() { return (address(_end) + kPageBytes - 1) / kPageBytes * kPageBytes; }
 
 bool starts_whole_page(std::uint64_t value) { return value % kPageBytes == 0; }
 
@@ -120,10 +127,10 @@ Image read_tables(int file) {
   const std::uint64_t needed = sizeof header + header.segments * sizeof(Segment) + header.threads * sizeof(Thread) +
                                header.descriptors * sizeof(Descriptor) + header.files * sizeof(MappedFile) + header.paths_bytes;
   if (needed != header.table_bytes || needed > kMostTableBytes || needed > size) die("the image's tables are not whole");
-  check("map the image's tables", call(SYS_mmap, kTablesAt, kMostTableBytes, PROT_READ, MAP_PRIVATE | MAP_FIXED_NOREPLACE,
-                                       static_cast<unsigned long>(file), 0));
+  if (call(SYS_pread64, static_cast<unsigned long>(file), address(tables), needed, 0) != static_cast<long>(needed))
+    die("the image's tables are not whole");
   Image image;
-  image.header = reinterpret_cast<const ImageHeader*>(kTablesAt);
+  image.header = reinterpret_cast<const ImageHeader*>(tables);
   image.segments = reinterpret_cast<const Segment*>(image.header + 1);
   image.threads = reinterpret_cast<const Thread*>(image.segments + header.segments);
   image.descriptors = reinterpret_cast<const Descriptor*>(image.threads + header.threads);
@@ -134,7 +141,7 @@ Image read_tables(int file) {
     const Segment& segment = image.segments[i];
     const std::uint64_t end = segment.address + segment.length;
     if (!starts_whole_page(segment.address) || !starts_whole_page(segment.length) || segment.length == 0 ||
-        segment.address >= kUserEnd || end > kUserEnd || (end > kResumerBegin && segment.address < kResumerEnd))
+        segment.address >= kUserEnd || end > kUserEnd)
       die("a segment of the image is where none can be");
     if (segment.source == Source::kImage && (segment.offset > size || segment.length > size - segment.offset))
       die("the image's pages are not whole");
@@ -143,15 +150,25 @@ Image read_tables(int file) {
   return image;
 }
 
+bool is_in_the_way(const Image& image) {
+  for (std::uint32_t i = 0; i < image.header->segments; ++i) {
+    const Segment& segment = image.segments[i];
+    if (segment.address + segment.length > own_begin() && segment.address < own_end()) return true;
+  }
+  return false;
+}
+
 // The kernel's own pages lie in the same order in every process, but somewhere else.
 void move_kernel_pages(const Image& image, std::uint64_t vdso, bool to_their_place) {
+  std::uint64_t aside = address(kernel_pages);
   for (std::uint32_t i = 0; i < image.header->segments; ++i) {
     const Segment& segment = image.segments[i];
     if (segment.source != Source::kKernel) continue;
-    const std::uint64_t distance = segment.address - image.header->vdso;  // may be below: it wraps around, twice
-    const std::uint64_t aside = kKernelPagesAt + (std::uint64_t{64} << 20U) + distance;
-    check("move the kernel's pages", call(SYS_mremap, to_their_place ? aside : vdso + distance, segment.length, segment.length,
+    if (segment.length > address(kernel_pages) + sizeof kernel_pages - aside) die("the kernel has more pages than expected");
+    const std::uint64_t now = vdso + (segment.address - image.header->vdso);  // those below wrap around, twice
+    check("move the kernel's pages", call(SYS_mremap, to_their_place ? aside : now, segment.length, segment.length,
                                           MREMAP_MAYMOVE | MREMAP_FIXED, to_their_place ? segment.address : aside));
+    aside += segment.length;
   }
 }
 
@@ -173,7 +190,7 @@ int open_mapped(const Image& image, std::uint32_t index) {
 
 // On a file system that no program may be run from.
 void copy_segment(const Segment& segment, int file) {
-  check("memory", call(SYS_mmap, segment.address, segment.length, segment.protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+  check("memory", call(SYS_mmap, segment.address, segment.length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
                        static_cast<unsigned long>(-1), 0));
   for (std::uint64_t done = 0; done < segment.length;) {
     const long count = check("read the image", call(SYS_pread64, static_cast<unsigned long>(file), segment.address + done,
@@ -181,6 +198,7 @@ void copy_segment(const Segment& segment, int file) {
     if (count == 0) die("the image is too short");
     done += static_cast<std::uint64_t>(count);
   }
+  check("mprotect", call(SYS_mprotect, segment.address, segment.length, segment.protection));
 }
 
 void map_segments(const Image& image, int image_file, int memory_file) {
@@ -233,7 +251,8 @@ void set_boundaries(const Boundaries& kept) {
 
 int move_high(int descriptor) {
   if (descriptor < 0) return -1;
-  return static_cast<int>(check("a descriptor", call(SYS_fcntl, static_cast<unsigned long>(descriptor), F_DUPFD_CLOEXEC, kHigh)));
+  return static_cast<int>(
+      check("a descriptor", call(SYS_fcntl, static_cast<unsigned long>(descriptor), F_DUPFD_CLOEXEC, kHighDescriptor)));
 }
 
 int make_descriptor(const Descriptor& wanted, const int* channels, int memory_file) {
@@ -246,8 +265,9 @@ int make_descriptor(const Descriptor& wanted, const int* channels, int memory_fi
     case DescriptorKind::kEpoll:
       return static_cast<int>(check("epoll", call(SYS_epoll_create1, wanted.flags & O_CLOEXEC)));
     case DescriptorKind::kDevice: {
-      const char* path = wanted.value == 0 ? "/dev/null" : "/dev/urandom";
-      return static_cast<int>(check(path, call(SYS_open, address(path), O_RDWR | wanted.flags)));
+      if (wanted.value == 0)
+        return static_cast<int>(check("/dev/null", call(SYS_open, address("/dev/null"), O_RDWR | wanted.flags)));
+      return static_cast<int>(check("/dev/urandom", call(SYS_open, address("/dev/urandom"), O_RDONLY | wanted.flags)));
     }
     case DescriptorKind::kMemory:
       return static_cast<int>(check("dup", call(SYS_dup, static_cast<unsigned long>(memory_file))));
@@ -265,7 +285,7 @@ int make_descriptor(const Descriptor& wanted, const int* channels, int memory_fi
 void make_descriptors(const Image& image, const int* channels, int memory_file) {
   for (std::uint32_t i = 0; i < image.header->descriptors; ++i) {
     const Descriptor& wanted = image.descriptors[i];
-    if (wanted.number <= 2 || wanted.number >= kHigh) die("a descriptor of the image has an impossible number");
+    if (wanted.number <= 2 || wanted.number >= kHighDescriptor) die("a descriptor of the image has an impossible number");
     const int made = make_descriptor(wanted, channels, memory_file);
     if (made > wanted.number) die("the image's descriptors are not in order");
     if (made == wanted.number) continue;
@@ -360,6 +380,19 @@ void start_threads(const Image& image) {
 
 }  // namespace
 
+// Somewhere else, and a limited number of times: how often is its name then, a digit.
+[[noreturn]] void start_again(const long* stack, std::uint64_t program) {
+  auto** const arguments = reinterpret_cast<const char**>(const_cast<long*>(stack) + 1);
+  static char again[2] = {'0', '\0'};
+  const char before = arguments[0][0];
+  if (before == '9') die("it is in the image's way wherever it is put");
+  again[0] = before >= '0' && before < '9' ? static_cast<char>(before + 1) : '1';
+  arguments[0] = again;
+  const long* const environment = stack + 1 + stack[0] + 1;
+  call(SYS_execve, program, address(arguments), address(environment));
+  die("start again");
+}
+
 // The arguments as the kernel puts them on the stack.
 extern "C" [[noreturn]] void boxlite_resume(const long* stack) {
   const long count = stack[0];
@@ -368,8 +401,10 @@ extern "C" [[noreturn]] void boxlite_resume(const long* stack) {
   const long* end = stack + 1 + count + 1;
   while (*end != 0) ++end;  // the environment
   std::uint64_t vdso = 0;
+  std::uint64_t program = 0;  // a path
   for (const auto* entry = reinterpret_cast<const Elf64_auxv_t*>(end + 1); entry->a_type != AT_NULL; ++entry) {
     if (entry->a_type == AT_SYSINFO_EHDR) vdso = entry->a_un.a_val;
+    if (entry->a_type == AT_EXECFN) program = entry->a_un.a_val;
   }
   if (vdso == 0) die("the kernel gave no vdso");
 
@@ -381,21 +416,26 @@ extern "C" [[noreturn]] void boxlite_resume(const long* stack) {
   for (std::size_t i = 0; i < kChannels; ++i) channels[i] = move_high(parse_descriptor(arguments[5 + i]));
 
   const Image image = read_tables(image_file);
+  if (is_in_the_way(image)) start_again(stack, program);
+  struct stat memory = {};
+  check("the memory", call(SYS_fstat, static_cast<unsigned long>(memory_file), address(&memory)));
+  if (memory.st_ino != image.header->memory_inode) die("the image and the memory are not of one template");
   move_kernel_pages(image, vdso, false);
   // From here on there are no arguments.
-  check("munmap", call(SYS_munmap, 0, kResumerBegin));
-  check("munmap", call(SYS_munmap, kResumerEnd, kUserEnd - kResumerEnd));
+  check("munmap", call(SYS_munmap, 0, own_begin()));
+  check("munmap", call(SYS_munmap, own_end(), kUserEnd - own_end()));
   map_segments(image, image_file, memory_file);
   move_kernel_pages(image, vdso, true);
   set_boundaries(image.header->boundaries);
 
-  check("close", call(SYS_close_range, 3, kHigh - 1, 0));
+  check("close", call(SYS_close_range, 3, kHighDescriptor - 1, 0));
   make_descriptors(image, channels, memory_file);
   for (int number = 1; number < 64; ++number) {
     if ((image.header->ignored_signals >> (number - 1) & 1U) == 0 || number == SIGKILL || number == SIGSTOP) continue;
     const unsigned long action[4] = {address(reinterpret_cast<const void*>(SIG_IGN)), 0, 0, 0};
     check("sigaction", call(SYS_rt_sigaction, static_cast<unsigned long>(number), address(action), 0, 8));
   }
+  check("PR_SET_TIMERSLACK", call(SYS_prctl, PR_SET_TIMERSLACK, image.header->timer_slack));
   enter_sandbox(filter_file);
   const int used[] = {image_file, memory_file, filter_file};
   for (const int fd : used) call(SYS_close, static_cast<unsigned long>(fd));
