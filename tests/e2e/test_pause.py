@@ -12,7 +12,7 @@ from boxlite_testing.waiting import wait_until
 
 pytestmark = identity.by_root
 
-COUNT = "i=0; while :; do i=$((i+1)); echo $i >/count; sleep 0.1; done"
+COUNT = "i=0; while :; do i=$((i+1)); echo $i >/count.new; mv /count.new /count; sleep 0.1; done"
 
 
 @pytest.fixture
