@@ -206,7 +206,7 @@ def test_the_usual_tools_read_an_archive(boxlite, demo, archive):
 
 def test_commands_say_what_they_cannot_do(boxlite, demo, folder, archive):
     boxlite.ok("create", "--name", "a", demo, *SLEEP)
-    boxlite.refused("export", "b", mentions="no box named b")
+    boxlite.refused("export", "nobody", mentions="no box named nobody")
     boxlite.refused("export", mentions="one BOX")
     boxlite.refused("export", "-o", "/no/such/place", "a", mentions="/no/such/place")
     boxlite.ok("export", "-o", archive, "a")

@@ -90,7 +90,7 @@ def test_what_is_not_running_or_not_paused_is_told(boxlite, demo):
     boxlite.refused("unpause", "a", mentions="box a is not running")
     boxlite.ok("start", "a")
     boxlite.refused("unpause", "a", mentions=["box a", "not paused"])
-    boxlite.refused("pause", "b", mentions="no box named b")
+    boxlite.refused("pause", "nobody", mentions="no box named nobody")
 
 
 def test_a_stream_goes_on_over_a_pause_with_every_byte(boxlite, demo):

@@ -121,7 +121,7 @@ def test_what_is_wrong_is_said_and_changes_nothing(running):
     for words, mentions in [(("create", "a", "first"), ["box a has a snapshot first already", "snapshot rm a first"]),
                             (("create", "a", "../x"), ["snapshot"]), (("create", "a", ""), ["snapshot"]), (("create", "a", ".x"), ["snapshot"]),
                             (("restore", "a", "none"), ["is running", "boxlite stop a"]), (("rm", "a", "none"), ["box a has no snapshot none", "snapshot ls a"]),
-                            (("create", "b", "x"), ["no box named b"]), (("create", "a"), ["usage"]), (("ls",), ["usage"])]:
+                            (("create", "nobody", "x"), ["no box named nobody"]), (("create", "a"), ["usage"]), (("ls",), ["usage"])]:
         running.refused("snapshot", *words, code=running("snapshot", *words).code, mentions=mentions)
     running.ok("stop", "-t", "0", "a")
     running.refused("snapshot", "restore", "a", "none", mentions=["box a has no snapshot none"])
