@@ -91,14 +91,16 @@ long check(const char* what, long result) {
 int parse_descriptor(const char* text) {
   if (text[0] == '-') return -1;
   int value = 0;
-  for (; *text >= '0' && *text <= '9' && value < kHighDescriptor; ++text) value = value * 10 + (*text - '0');
-  if (*text != '\0' || value >= kHighDescriptor) die("a descriptor's number is none");
+  constexpr int kMost = 1 << 20;
+  for (; *text >= '0' && *text <= '9' && value < kMost; ++text) value = value * 10 + (*text - '0');
+  if (*text != '\0' || value >= kMost) die("a descriptor's number is none");
   return value;
 }
 
 // This program, from its first page to its last: the linker's own names.
 extern "C" const char __ehdr_start[];
 extern "C" const char _end[];
+extern "C" [[gnu::visibility("hidden")]] const Elf64_Dyn _DYNAMIC[];
 std::uint64_t own_begin() { return address(__ehdr_start); }
 std::uint64_t own_end() { return (address(_end) + kPageBytes - 1) / kPageBytes * kPageBytes; }
 
@@ -393,8 +395,25 @@ void start_threads(const Image& image) {
   die("start again");
 }
 
+// What a loader does for others: constants that are addresses. Before anything else, and itself without any.
+void relocate() {
+  std::uint64_t at = 0;
+  std::uint64_t bytes = 0;
+  for (const Elf64_Dyn* entry = _DYNAMIC; entry->d_tag != DT_NULL; ++entry) {
+    if (entry->d_tag == DT_RELA) at = own_begin() + entry->d_un.d_ptr;
+    if (entry->d_tag == DT_RELASZ) bytes = entry->d_un.d_val;
+  }
+  const auto* const relocations = reinterpret_cast<const Elf64_Rela*>(at);
+  for (std::uint64_t i = 0; i < bytes / sizeof(Elf64_Rela); ++i) {
+    if (ELF64_R_TYPE(relocations[i].r_info) != R_X86_64_RELATIVE) die("it was linked wrongly");
+    *reinterpret_cast<std::uint64_t*>(own_begin() + relocations[i].r_offset) =
+        own_begin() + static_cast<std::uint64_t>(relocations[i].r_addend);
+  }
+}
+
 // The arguments as the kernel puts them on the stack.
 extern "C" [[noreturn]] void boxlite_resume(const long* stack) {
+  relocate();
   const long count = stack[0];
   const char* const* arguments = reinterpret_cast<const char* const*>(stack + 1);
   if (count != static_cast<long>(5 + kChannels)) die("usage: boxlite-vm-resume IMAGE MEMORY FILTER LOCK CHANNEL...");
@@ -410,10 +429,15 @@ extern "C" [[noreturn]] void boxlite_resume(const long* stack) {
 
   const int image_file = move_high(static_cast<int>(check("open the image", call(SYS_open, address(arguments[1]), O_RDONLY))));
   const int memory_file = move_high(static_cast<int>(check("open the memory", call(SYS_open, address(arguments[2]), O_RDONLY))));
-  const int filter_file = move_high(parse_descriptor(arguments[3]));
-  (void)move_high(parse_descriptor(arguments[4]));
-  int channels[kChannels];
-  for (std::size_t i = 0; i < kChannels; ++i) channels[i] = move_high(parse_descriptor(arguments[5 + i]));
+  constexpr std::size_t kGiven = 2 + kChannels;
+  int given[kGiven];
+  int moved[kGiven];
+  for (std::size_t i = 0; i < kGiven; ++i) {
+    given[i] = parse_descriptor(arguments[3 + i]);
+    moved[i] = move_high(given[i]);
+  }
+  const int filter_file = moved[0];
+  const int* const channels = moved + 2;
 
   const Image image = read_tables(image_file);
   if (is_in_the_way(image)) start_again(stack, program);
@@ -429,6 +453,9 @@ extern "C" [[noreturn]] void boxlite_resume(const long* stack) {
   set_boundaries(image.header->boundaries);
 
   check("close", call(SYS_close_range, 3, kHighDescriptor - 1, 0));
+  for (const int fd : given) {
+    if (fd >= kHighDescriptor) call(SYS_close, static_cast<unsigned long>(fd));
+  }
   make_descriptors(image, channels, memory_file);
   for (int number = 1; number < 64; ++number) {
     if ((image.header->ignored_signals >> (number - 1) & 1U) == 0 || number == SIGKILL || number == SIGSTOP) continue;
@@ -439,8 +466,8 @@ extern "C" [[noreturn]] void boxlite_resume(const long* stack) {
   enter_sandbox(filter_file);
   const int used[] = {image_file, memory_file, filter_file};
   for (const int fd : used) call(SYS_close, static_cast<unsigned long>(fd));
-  for (const int fd : channels) {
-    if (fd >= 0) call(SYS_close, static_cast<unsigned long>(fd));
+  for (std::size_t i = 0; i < kChannels; ++i) {
+    if (channels[i] >= 0) call(SYS_close, static_cast<unsigned long>(channels[i]));
   }
 
   const Thread& main = image.threads[0];
