@@ -256,11 +256,29 @@ std::vector<Entry> entries(const HomePaths& paths) {
 bool is_unfinished(const Entry& entry) { return entry.name.ends_with(kUnfinished); }
 bool is_failure(const Entry& entry) { return entry.name.ends_with(kFailed); }
 
+// A program, the kernel or the base that it needs is gone, or another by now.
+bool is_outdated(const std::string& directory) {
+  const auto text = read_file(record_path(directory), kMaxTemplateRecord);
+  const auto record = text ? parse_json(*text, directory) : fail(ErrorCode::kNotFound, "no record");
+  if (!record || !record->is_object() || !record->contains("machine")) return false;
+  const Json& machine = record->at("machine");
+  for (const char* part : {"qemu", "kernel", "initramfs", "base"}) {
+    if (!machine.is_object() || !machine.contains(part)) continue;
+    const auto text_of_path = json_get<std::string>(machine.at(part), "path", directory);
+    const auto path = text_of_path ? text_to_bytes(*text_of_path, directory) : std::unexpected(text_of_path.error());
+    const auto now = path ? file_identity(*path) : std::unexpected(path.error());
+    if (!now || *now != machine.at(part)) return true;
+  }
+  const std::string image = directory + "/process-image";
+  return ::access(image.c_str(), F_OK) == 0 && !vmm::check_mapped_files(image);
+}
+
 // With the lock.
 std::vector<std::string> nobodys(const HomePaths& paths, const std::string& boot) {
   std::vector<std::string> found;
   for (const Entry& entry : entries(paths)) {
-    if (!entry.name.starts_with(boot_prefix(boot)) || is_unfinished(entry)) found.push_back(entry.path);
+    if (!entry.name.starts_with(boot_prefix(boot)) || is_unfinished(entry) || is_outdated(entry.path))
+      found.push_back(entry.path);
   }
   return found;
 }

@@ -65,7 +65,8 @@ struct TemplateUsage {
 };
 TemplateUsage template_usage(const HomePaths& paths);
 
-/// Those of earlier boots, and what a making that was killed has left, as paths. None while one is being made.
+/// Those of earlier boots, those that need what is not there any more (an image's base, a QEMU), and what a making that was
+/// killed has left, as paths. None while one is being made.
 std::vector<std::string> superfluous_templates(const HomePaths& paths, const std::string& boot);
 /// Removes them. Returns the space they took. What boxes have been restored from stays theirs.
 std::uint64_t collect_templates(const HomePaths& paths, const std::string& boot);

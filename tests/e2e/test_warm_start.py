@@ -367,6 +367,20 @@ def test_gc_removes_templates_that_nobody_will_use(boxlite, demo):
     assert templates(boxlite) == [template] and not os.path.exists(template + ".new")
 
 
+def test_gc_removes_templates_of_images_that_are_gone(boxlite, demo):
+    for shape in ((), ("--network", "none")):
+        boxlite.ok("run", "--rm", *shape, demo, "true")
+    boxlite.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
+    boxlite.ok("restart", "-t", "0", "a")
+    assert len(templates(boxlite)) == 3
+    boxlite.ok("rm", "-f", "a")
+    boxlite.ok("rmi", demo)
+    boxlite.ok("gc")
+    (of_the_shape,) = templates(boxlite)
+    assert not os.path.exists(f"{of_the_shape}/disk.qcow2")
+    assert boxlite.ok("run", "--rm", demo, "echo", "here") == "here\n"
+
+
 def test_a_box_goes_on_when_its_template_is_removed(boxlite, demo):
     boxlite.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
     for template in templates(boxlite):
