@@ -103,14 +103,14 @@ Result<CheckpointRecord> freeze_at_rest(const BoxRow& row, const HomePaths& path
   TRY_ASSIGN(std::optional<CheckpointRecord> record, read_checkpoint(box));
   if (memory && !record) {
     return fail(ErrorCode::kInvalidState,
-                "box {} does not run, so there is no memory to keep; without --memory the snapshot is of its disk", row.name);
+                "box {} does not run, so there is no memory to keep; without --memory its disk is kept", row.name);
   }
   if (memory && !record->boot_id.empty()) {
     TRY_ASSIGN(const std::string boot, boot_id());
     if (record->boot_id != boot) {
       return fail(ErrorCode::kUnsupported,
-                  "box {} was forked, and the host went down before it was started: its memory is lost; without --memory the "
-                  "snapshot is of its disk",
+                  "box {} was forked, and the host went down before it was started: its memory is lost; without --memory its "
+                  "disk is kept",
                   row.name);
     }
   }
