@@ -102,8 +102,8 @@ Result<CheckpointRecord> freeze_at_rest(const BoxRow& row, const HomePaths& path
   const std::string box = paths.box(row.id);
   TRY_ASSIGN(std::optional<CheckpointRecord> record, read_checkpoint(box));
   if (memory && !record) {
-    return fail(ErrorCode::kInvalidState,
-                "box {} does not run, so there is no memory to keep; without --memory its disk is kept", row.name);
+    return fail(ErrorCode::kInvalidState, "box {} does not run, so there is no memory to keep; without --memory its disk is kept",
+                row.name);
   }
   if (memory && !record->boot_id.empty()) {
     TRY_ASSIGN(const std::string boot, boot_id());
