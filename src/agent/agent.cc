@@ -21,7 +21,6 @@
 #include "agent/container_root.h"
 #include "agent/device_policy.h"
 #include "agent/identity.h"
-#include "agent/mount_api.h"
 #include "agent/network.h"
 #include "agent/process_list.h"
 #include "agent/process_scan.h"

@@ -1,8 +1,9 @@
 // The jail around QEMU: bubblewrap's command line.
 //
 // Inside are the QEMU program, the libraries and firmware it was built with, the guest kernel and initramfs, a minimal /dev,
-// and boxlite-vm-init as PID 1: no /proc, no /sys, no network, no environment, no other file. Disks and channels are descriptors.
-// Every namespace is the jail's own.
+// and boxlite-vm-init as PID 1; or in the place of kernel and initramfs the memory of a template, and boxlite-vm-resume with the
+// image of its QEMU: no /proc, no /sys, no network, no environment, no other file. Disks and channels are descriptors. Every
+// namespace is the jail's own.
 //
 // Two ways, and which one is a field of the plan:
 //  - with a user namespace: an ordinary user's way (and root's where CAP_SYS_ADMIN is missing). Files are opened as that user.

@@ -210,7 +210,7 @@ class ProcessCapture {
     TRY(read_descriptors());
     TRY_ASSIGN(const std::string maps, read_file(proc("maps"), kMostText));
     const std::vector<Mapping> mappings = parse_maps(maps);
-    // Where the pages begin depends on how many segments there are, and is known only at the end: twice the limit is enough.
+    // How large the tables are is known only at the end: the pages begin behind their limit.
     end_of_pages_ = kFirstPage;
     for (std::size_t i = 0; i < mappings.size(); ++i) TRY(read_mapping(mappings[i], i == 0 ? 0 : mappings[i - 1].end));
     return write_tables();

@@ -1,6 +1,7 @@
 // One running virtual machine: QEMU in its jail, and this process's ends of its socket pairs.
 //
-//   this process ─▶ bwrap (monitor) ─▶ boxlite-vm-init (PID 1 of the jail) ─▶ qemu-system-x86_64
+//   this process ─▶ bwrap (monitor) ─▶ boxlite-vm-init (PID 1 of the jail) ─▶ qemu-system-x86_64, or boxlite-vm-resume,
+//                                                                             which becomes one (process_image.h)
 //
 // It ends when this process does, by two mechanisms: the lifeline, a pipe whose write end only this process holds, and a pidfd of
 // this process. boxlite-vm-init watches both, and with PID 1 goes the whole PID namespace. There is no parent-death signal on
