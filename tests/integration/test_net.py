@@ -61,7 +61,8 @@ def listen(namespace, address, port=0, kind=socket.SOCK_STREAM, backlog=512):
     """A server socket in a namespace, with a generous deadline."""
     def make():
         s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind == socket.SOCK_STREAM:  # (Of two UDP sockets with it, bound to any port, both can get the same one.)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         s.bind((address, port))
         if kind == socket.SOCK_STREAM:
             s.listen(backlog)
