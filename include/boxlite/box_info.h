@@ -77,6 +77,7 @@ struct BoxInfo {
   std::optional<pid_t> shim_pid;  // while the lease is held
   std::string image;              // reference it was made from
   std::string image_id;
+  std::vector<std::string> args;              // the main command: ENTRYPOINT and CMD, with what replaces them
   std::map<std::string, std::string> labels;  // the image's, with the options' over them
   std::string created_at;                     // RFC 3339, UTC
   std::string started_at;                     // of the last start; may be empty

@@ -21,7 +21,7 @@ Result<int> verb_fork(Invocation& invocation) {
   ForkOptions options;
   options.name = name.value_or("");
   if (count) {
-    TRY_ASSIGN(const std::size_t asked, parse_count("--count", *count));
+    TRY_ASSIGN(const std::size_t asked, parse_count("--count", *count, "a whole number like 20"));
     options.count = static_cast<unsigned>(std::min<std::size_t>(asked, UINT_MAX));
   }
   TRY_ASSIGN(const Runtime runtime, open_existing(invocation));

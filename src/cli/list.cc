@@ -1,6 +1,5 @@
 // boxlite ls, ps, list: the boxes of the home.
 #include <algorithm>
-#include <map>
 
 #include "cli/box_filter.h"
 #include "cli/box_json.h"
@@ -20,15 +19,6 @@ bool is_live(BoxStatus status) {
          status == BoxStatus::kStopping || status == BoxStatus::kUnresponsive;
 }
 
-std::vector<std::string> main_command(const BoxInfo& box, const std::map<std::string, ImageConfig>& images) {
-  const auto found = images.find(box.image_id);
-  const ImageConfig image = found != images.end() ? found->second : ImageConfig{};
-  std::vector<std::string> words = box.options.entrypoint.value_or(image.entrypoint);
-  const std::vector<std::string>& rest = box.options.command.empty() && !box.options.entrypoint ? image.cmd : box.options.command;
-  words.insert(words.end(), rest.begin(), rest.end());
-  return words;
-}
-
 std::string ports_text(const std::vector<PublishedPort>& ports) {
   std::string text;
   for (const PublishedPort& port : ports) {
@@ -38,16 +28,11 @@ std::string ports_text(const std::vector<PublishedPort>& ports) {
   return text;
 }
 
-Result<std::string> table_of(const Runtime& runtime, const std::vector<BoxInfo>& boxes, bool whole_commands) {
-  std::map<std::string, ImageConfig> images;
-  if (!boxes.empty()) {
-    TRY_ASSIGN(const std::vector<ImageInfo> known, runtime.images());
-    for (const ImageInfo& image : known) images.emplace(image.id, image.config);
-  }
+std::string table_of(const std::vector<BoxInfo>& boxes, bool whole_commands) {
   const Time now = std::chrono::system_clock::now();
   Table table({"BOX ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"});
   for (const BoxInfo& box : boxes) {
-    const std::string whole = command_text(main_command(box, images));
+    const std::string whole = command_text(box.args);
     const std::string command = whole_commands ? whole : truncate(whole, kCommandWidth);
     table.add({box.id, familiar_reference(box.image), "\"" + command + "\"", human_age(box.created_at, now),
                status_text(box, now), ports_text(box.ports), one_line(box.name)});
@@ -89,8 +74,7 @@ Result<int> verb_list(Invocation& invocation) {
     for (const BoxInfo& box : boxes) rows.push_back(summary_json(box));
     TRY(print_json(rows));
   } else {
-    TRY_ASSIGN(const std::string table, table_of(runtime, boxes, no_trunc));
-    TRY(print(table));
+    TRY(print(table_of(boxes, no_trunc)));
   }
   return 0;
 }

@@ -48,7 +48,7 @@ Result<int> verb_logs(Invocation& invocation) {
   if (operands->size() != 1 || operands->front().empty()) return flags.usage_error("logs takes one BOX");
   const Time now = std::chrono::system_clock::now();
   if (tail && *tail != "all") {
-    TRY_ASSIGN(options.tail, parse_count("--tail", *tail));
+    TRY_ASSIGN(options.tail, parse_count("--tail", *tail, "a whole number of lines, or all"));
   }
   if (since) {
     TRY_ASSIGN(const Time time, parse_moment("--since", *since, now));

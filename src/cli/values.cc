@@ -149,11 +149,10 @@ Result<std::chrono::seconds> parse_seconds(std::string_view flag, std::string_vi
   return std::chrono::seconds(*number);
 }
 
-Result<std::size_t> parse_count(std::string_view flag, std::string_view value) {
+Result<std::size_t> parse_count(std::string_view flag, std::string_view value, std::string_view use) {
   const auto number = whole_number(value);
   if (number) return *number;
-  return fail(ErrorCode::kInvalidArgument, "{} {}: not a number of lines; use a whole number, or all", flag,
-              value.empty() ? "\"\"" : value);
+  return fail(ErrorCode::kInvalidArgument, "{} {}: not a number; use {}", flag, value.empty() ? "\"\"" : value, use);
 }
 
 Result<std::uint64_t> parse_rate(std::string_view flag, std::string_view value) {

@@ -24,8 +24,8 @@ Result<unsigned> parse_cpus(std::string_view flag, std::string_view value);
 /// Whole seconds, zero included.
 Result<std::chrono::seconds> parse_seconds(std::string_view flag, std::string_view value);
 
-/// A number of things, zero included.
-Result<std::size_t> parse_count(std::string_view flag, std::string_view value);
+/// A number of things, zero included. `use` is the error's advice.
+Result<std::size_t> parse_count(std::string_view flag, std::string_view value, std::string_view use);
 
 /// kbit/s, at least one.
 Result<std::uint64_t> parse_rate(std::string_view flag, std::string_view value);

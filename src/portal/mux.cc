@@ -278,11 +278,11 @@ void Mux::send_control(std::uint8_t type, std::uint16_t flags, StreamId id, std:
 
 // ---- The application's side
 
-Result<StreamId> Mux::open_stream() {
+Result<StreamId> Mux::open_stream(std::size_t spare) {
   if (role_ != Role::kHost) return fail(ErrorCode::kInternal, "portal: the agent opens no streams");
   if (broken_) return std::unexpected(*broken_);
   if (!peer_accepts_streams_) return fail(ErrorCode::kUnavailable, "portal: the agent takes no new calls");
-  if (streams_.size() >= kMaxStreams) {
+  if (streams_.size() + spare >= kMaxStreams) {
     return fail(ErrorCode::kResourceExhausted, "{} calls to the box are under way; end some of them first", streams_.size());
   }
   if (queued() >= kMaxQueuedOutput + kControlReserve) {

@@ -65,8 +65,9 @@ class Mux {
   std::span<const std::byte> output() const;
   void drop_output(std::size_t count);
 
-  /// Host only. kResourceExhausted at kMaxStreams, or when the peer has stopped reading; kUnavailable after the peer's GoAway.
-  Result<StreamId> open_stream();
+  /// Host only. kResourceExhausted when `spare` more streams would not fit below kMaxStreams, or when the peer has stopped
+  /// reading; kUnavailable after the peer's GoAway.
+  Result<StreamId> open_stream(std::size_t spare = 0);
 
   /// How many bytes send() would take now.
   std::size_t writable(StreamId id) const;

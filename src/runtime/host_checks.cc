@@ -45,9 +45,11 @@ void check_accelerator(const Context& context, const StartPrograms& programs, Fi
   const auto choice = choose_host_accelerator(context, programs);
   if (!choice) return findings.problem("kvm", choice.error());
   if (choice->accelerator == vmm::Accelerator::kKvm) return findings.ok("kvm", choice->reason);
-  findings.note("kvm", "boxes run under TCG: " + choice->reason,
-                "boxes work, but slower, and with the jail as their only boundary; to have KVM, switch virtualisation on in the "
-                "firmware, or nested virtualisation on the host of this machine");
+  std::string advice = "boxes work, but slower, and with the jail as their only boundary";
+  if (::access("/dev/kvm", F_OK) < 0) {
+    advice += "; to have KVM, switch virtualisation on in the firmware, or nested virtualisation on the host of this machine";
+  }
+  findings.note("kvm", "boxes run under TCG: " + choice->reason, advice);
 }
 
 std::string namespaces_remedy() {

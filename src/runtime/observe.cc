@@ -172,6 +172,7 @@ Result<BoxInfo> describe(const HomePaths& paths, Observation& seen, std::size_t 
     info.oom_killed = seen.exit->oom_killed;
   }
   TRY_ASSIGN(BoxConfig config, box_config_from_json(row.config));
+  info.args = std::move(config.args);
   info.labels = std::move(config.labels);
   info.mounts = describe_mounts(paths, config.mounts);
   info.options = std::move(config.options);

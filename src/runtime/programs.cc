@@ -1,6 +1,8 @@
 #include "runtime/programs.h"
 
+#include <dlfcn.h>
 #include <limits.h>
+#include <link.h>
 #include <unistd.h>
 
 #include <array>
@@ -15,12 +17,35 @@ namespace {
 constexpr const char* kLibexecDir = BOXLITE_INSTALL_PREFIX "/libexec/boxlite";
 constexpr const char* kShareDir = BOXLITE_INSTALL_PREFIX "/share/boxlite";
 
-std::string own_directory() {
+std::string program_directory() {
   std::array<char, PATH_MAX> buffer;
   const ssize_t length = ::readlink("/proc/self/exe", buffer.data(), buffer.size());
   if (length <= 0) return {};
   const std::string path(buffer.data(), static_cast<std::size_t>(length));
   return path.substr(0, path.rfind('/'));
+}
+
+// Of the shared library that this code is in; nullopt: it is the program's own. A name that is not absolute is not resolved: the
+// working directory may be anybody's.
+std::optional<std::string> library_directory() {
+  Dl_info unused = {};
+  link_map* object = nullptr;
+  const void* here = reinterpret_cast<const void*>(&library_directory);
+  if (::dladdr1(here, &unused, reinterpret_cast<void**>(&object), RTLD_DL_LINKMAP) == 0 || object == nullptr) return std::nullopt;
+  const std::string path = object->l_name;  // "" of the program
+  if (!path.starts_with('/')) return std::nullopt;
+  return path.substr(0, path.rfind('/'));
+}
+
+// `places` as seen from where this code is, then `installed`.
+std::vector<std::string> directories(const std::vector<std::string>& places, const char* installed) {
+  std::vector<std::string> found;
+  for (const std::string& own : {library_directory().value_or(""), program_directory()}) {
+    if (own.empty()) continue;
+    for (const std::string& place : places) found.push_back(own + place);
+  }
+  found.emplace_back(installed);
+  return found;
 }
 
 Result<std::string> find(const std::string& name, const char* variable, const std::vector<std::string>& directories, int mode) {
@@ -41,8 +66,7 @@ Result<std::string> find(const std::string& name, const char* variable, const st
 }
 
 Result<std::string> find_own_part(const std::string& name, int mode) {
-  const std::string own = own_directory();
-  return find(name, "BOXLITE_LIBEXEC_DIR", {own, own + "/../libexec/boxlite", kLibexecDir}, mode);
+  return find(name, "BOXLITE_LIBEXEC_DIR", directories({"", "/../libexec/boxlite"}, kLibexecDir), mode);
 }
 
 }  // namespace
@@ -50,8 +74,7 @@ Result<std::string> find_own_part(const std::string& name, int mode) {
 Result<std::string> find_own_program(const std::string& name) { return find_own_part(name, X_OK); }
 
 Result<std::string> find_guest_file(const std::string& name) {
-  const std::string own = own_directory();
-  return find(name, "BOXLITE_GUEST_DIR", {own + "/../guest", own + "/../share/boxlite", kShareDir}, R_OK);
+  return find(name, "BOXLITE_GUEST_DIR", directories({"/../guest", "/../share/boxlite"}, kShareDir), R_OK);
 }
 
 Result<StartPrograms> find_start_programs() {

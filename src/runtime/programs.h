@@ -1,4 +1,5 @@
-// The programs and guest files that belong to this build, found beside the running program or where it was installed.
+// The programs and guest files that belong to this build, found beside the library or program that this is, or where it was
+// installed.
 #pragma once
 
 #include <string>
@@ -8,10 +9,11 @@
 
 namespace boxlite {
 
-/// $BOXLITE_LIBEXEC_DIR, else the directory of the running program, else <prefix>/libexec/boxlite.
+/// $BOXLITE_LIBEXEC_DIR; else the directory of libboxlite.so, and of the running program, or ../libexec/boxlite seen from them;
+/// else <prefix>/libexec/boxlite.
 Result<std::string> find_own_program(const std::string& name);
 
-/// $BOXLITE_GUEST_DIR, else ../guest seen from the running program, else <prefix>/share/boxlite.
+/// $BOXLITE_GUEST_DIR; else ../guest or ../share/boxlite seen from them; else <prefix>/share/boxlite.
 Result<std::string> find_guest_file(const std::string& name);
 
 /// What starting a box needs. Every path is absolute and existed a moment ago.

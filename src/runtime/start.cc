@@ -177,6 +177,9 @@ std::optional<Template> template_for(const Context& context, const Host& host, c
   if (context.cold_start) return std::nullopt;
   const auto row = context.database.box(id);
   if (!row || !*row) return std::nullopt;
+  // Of a box that runs already, or is paused, nothing comes of a start.
+  const auto lease = probe_lease(context.paths, id);
+  if (!lease || lease->held) return std::nullopt;
   const auto config = box_config_from_json((*row)->config);
   if (!config) return std::nullopt;
   TemplateWish wish;

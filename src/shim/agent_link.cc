@@ -101,9 +101,9 @@ void AgentLink::receive(std::span<const std::byte> data) {
   }
 }
 
-Result<portal::StreamId> AgentLink::open(std::shared_ptr<StreamListener> listener) {
+Result<portal::StreamId> AgentLink::open(std::shared_ptr<StreamListener> listener, std::size_t spare) {
   if (!ready_ || ended_) return fail(ErrorCode::kUnavailable, "the box's agent cannot be reached");
-  TRY_ASSIGN(const portal::StreamId id, mux_.open_stream());
+  TRY_ASSIGN(const portal::StreamId id, mux_.open_stream(spare));
   listeners_.emplace(id, std::move(listener));
   return id;
 }

@@ -46,7 +46,7 @@ class AgentLink {
   bool take_sign_of_life() { return std::exchange(heard_, false); }
 
   /// kUnavailable before the epoch is open and after the link's end.
-  Result<portal::StreamId> open(std::shared_ptr<StreamListener> listener);
+  Result<portal::StreamId> open(std::shared_ptr<StreamListener> listener, std::size_t spare = 0);
   std::size_t writable(portal::StreamId id) const { return mux_.writable(id); }
   std::size_t send(portal::StreamId id, std::span<const std::byte> data) { return mux_.send(id, data); }
   void consume(portal::StreamId id, std::size_t count) { mux_.consume(id, count); }

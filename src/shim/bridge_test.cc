@@ -170,6 +170,25 @@ TEST_F(BridgeTest, BytesGoBothWaysAndEachEndIsPassedOnAlone) {
   EXPECT_EQ(link_->open(nullptr).has_value(), true) << "the link lives on";
 }
 
+TEST_F(BridgeTest, HoweverManyClientsThereAreTheShimsOwnCallsGetThrough) {
+  std::vector<UniqueFd> clients;
+  std::vector<std::shared_ptr<Bridge>> bridges;
+  Result<void> begun;
+  while (begun && bridges.size() < portal::Mux::kMaxStreams) {
+    auto pair = sys::socket_pair();
+    ASSERT_TRUE(pair);
+    clients.push_back(std::move(pair->a));
+    bridges.push_back(std::make_shared<Bridge>(loop_, *link_, std::move(pair->b), [](Bridge*) {}));
+    begun = bridges.back()->begin("");
+  }
+  ASSERT_FALSE(begun);
+  EXPECT_EQ(begun.error().code(), ErrorCode::kResourceExhausted);
+  EXPECT_GE(bridges.size(), 1000);
+  EXPECT_TRUE(link_->open(nullptr));
+  EXPECT_TRUE(link_->open(nullptr));
+  for (const auto& bridge : bridges) bridge->close();
+}
+
 class BridgeCallTest : public BridgeTest {
  protected:
   std::string early() const override { return ""; }

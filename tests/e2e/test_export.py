@@ -106,6 +106,16 @@ def test_a_stopped_box_and_one_that_never_ran_are_exported_through_a_pipe(boxlit
         output_of(boxlite, "a")
 
 
+def test_a_box_with_its_images_command_is_listed_with_it_where_the_image_is_not(boxlite, elsewhere, demo, archive):
+    def command(runner):
+        return runner.ok("ls", "-a", "--no-trunc").splitlines()[1].split('"')[1]
+
+    boxlite.ok("create", "--name", "a", demo)
+    boxlite.ok("export", "-o", archive, "a")
+    elsewhere.ok("import", archive)
+    assert command(boxlite) == command(elsewhere) != ""
+
+
 def test_with_memory_the_machine_goes_on_elsewhere_any_number_of_times(boxlite, elsewhere, demo, archive):
     boxlite.ok("run", "-d", "--name", "a", demo, "sh", "-c", COUNT)
     wait_until(lambda: boxlite.ok("logs", "a").count("\n") > 3, "it counts")

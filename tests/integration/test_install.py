@@ -56,8 +56,7 @@ def prefix(tmp_path_factory):
 def test_an_installed_library_is_found_by_pkg_config_and_runs_boxes(prefix, tmp_path):
     (library,) = prefix.glob("lib/libboxlite.so")
     (tmp_path / "program.cc").write_text(PROGRAM)
-    environment = {**os.environ, "PKG_CONFIG_PATH": str(library.parent / "pkgconfig"), "LD_LIBRARY_PATH": str(library.parent),
-                   "BOXLITE_LIBEXEC_DIR": str(prefix / "libexec/boxlite"), "BOXLITE_GUEST_DIR": str(prefix / "share/boxlite")}
+    environment = {**os.environ, "PKG_CONFIG_PATH": str(library.parent / "pkgconfig"), "LD_LIBRARY_PATH": str(library.parent)}
     flags = subprocess.run(["pkg-config", "--cflags", "--libs", "boxlite"], env=environment, check=True, capture_output=True,
                            text=True).stdout.split()
     subprocess.run(["g++", "program.cc", "-o", "program", *flags], cwd=tmp_path, check=True)
