@@ -185,7 +185,7 @@ def test_what_is_wrong_is_said_and_nothing_is_made(counting, demo, folder):
     counting.ok("create", "--name", "new", demo, "sleep", "1")
     counting.ok("run", "-d", "--name", "vol", "-v", f"{folder}:/data", demo, "sleep", "10000")
     for words, mentions in [(("nobody",), "no box named nobody"), (("new",), "box new is not running"), (("--name", "new", "a"), "the name new is taken"),
-                            (("-n", "0", "a"), "0 boxes"), (("-n", "1001", "a"), "1001 boxes"), (("-n", "x", "a"), "--count"), (("--name", "/", "a"), "/"),
+                            (("-n", "0", "a"), "0 boxes"), (("-n", "1001", "a"), "1001 boxes"), (("-n", "x", "a"), "--count x: not a number; use a whole number"), (("--name", "/", "a"), "/"),
                             ((), "usage"), (("a", "b"), "usage"), (("vol",), "it has volumes")]:
         result = counting("fork", *words)
         assert result.code == 125 and mentions in result.err and len(result.err.splitlines()) == 1, str(result)
