@@ -125,6 +125,7 @@ Capture::Capture(Capture&& other) noexcept
       wish_(other.wish_),
       flat_(other.flat_),
       lock_guard_(std::move(other.lock_guard_)),
+      below_(std::move(other.below_)),
       memory_(std::move(other.memory_)),
       socket_(std::move(other.socket_)),
       socket_guard_(std::move(other.socket_guard_)),
@@ -165,9 +166,10 @@ Result<void> Capture::prepare(const BoxRow& row, const HomePaths& paths) {
     record_.memory_bytes = config.options.memory_mib * kMiB;
     TRY_ASSIGN(memory_, sys::open(file("memory"), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
     if (::ftruncate(memory_.get(), static_cast<off_t>(record_.memory_bytes)) < 0) return fail_errno("make {}", file("memory"));
-    const auto below = sys::open(directory_ + "/memory", O_RDONLY | O_NOFOLLOW);
+    auto below = sys::open(directory_ + "/memory", O_RDONLY | O_NOFOLLOW);
     if (!below && below.error().error_number() != ENOENT) return std::unexpected(below.error());
-    if (below) TRY(copy_sparse(below->get(), memory_.get(), record_.memory_bytes));
+    if (below) below_ = std::move(*below);
+    if (below_) TRY(copy_sparse(below_.get(), memory_.get(), record_.memory_bytes));
     TRY(sys::open(file("device-state"), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
   }
   if (wish_.disk) {
@@ -212,6 +214,19 @@ Result<void> Capture::describe_vm(const Context& context, const BoxRow& row) {
   return {};
 }
 
+// What was copied is what the memory of this VM lies on: a start gives the box another before there is a shim to be connected to.
+Result<void> Capture::check_run() const {
+  const auto now = sys::stat(directory_ + "/memory");
+  if (!now && now.error().error_number() != ENOENT) return std::unexpected(now.error());
+  bool same = !now && !below_;
+  if (now && below_) {
+    TRY_ASSIGN(const struct stat copied, sys::fstat(below_.get()));
+    same = copied.st_ino == now->st_ino && copied.st_dev == now->st_dev;
+  }
+  if (same) return {};
+  return fail(ErrorCode::kInvalidState, "it was restarted while a checkpoint of it was taken; try again");
+}
+
 // Before the box stands still, and so that it does not fill the disk that it and others live on.
 Result<void> Capture::check_room() const {
   constexpr std::uint64_t kSpare = 64 * kMiB;
@@ -234,6 +249,7 @@ Result<void> Capture::ask(const Context& context, const BoxRow& row) {
   socket_guard_ = ForkGuard(socket_.get());
   lines_.emplace(socket_.get());
   if (wish_.memory) {
+    TRY(check_run());
     TRY(describe_vm(context, row));
     TRY(check_room());
   }

@@ -51,6 +51,7 @@ class Capture {
   Result<void> prepare(const BoxRow& row, const HomePaths& paths);
   Result<void> ask(const Context& context, const BoxRow& row);
   Result<Json> answer(std::optional<std::chrono::seconds> patience);
+  Result<void> check_run() const;
   Result<void> check_room() const;
   Result<void> describe_vm(const Context& context, const BoxRow& row);
   Result<void> copy_memory(const std::string& address);
@@ -62,6 +63,7 @@ class Capture {
   Wish wish_;
   bool flat_ = false;  // the copy of the disk has all that lies above the base
   ForkGuard lock_guard_;
+  UniqueFd below_;  // what the VM's memory lies on, or none
   UniqueFd memory_;
   UniqueFd socket_;
   ForkGuard socket_guard_;

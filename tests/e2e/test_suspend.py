@@ -359,15 +359,33 @@ def test_a_box_that_removes_itself_is_not_lost_by_a_start_that_fails_early(boxli
     counts_on(boxlite)
 
 
+def begun(boxlite, box="a"):
+    """A pause to disk that stands still where all is prepared and nothing asked for yet."""
+    client = boxlite.spawn("pause", "--to-disk", box, environment={"BOXLITE_FAILPOINTS": "capture.prepared=stop"})
+    stat = f"/proc/{client.pid}/stat"  # proc(5): the third field
+    wait_until(lambda: open(stat).read().rpartition(") ")[2].startswith("T"), "it has begun and stopped itself")
+    return client
+
+
 def test_a_box_whose_command_ends_before_it_stands_still_is_told_as_ended(boxlite, demo):
     boxlite.ok("run", "-d", "--name", "a", demo, "sh", "-c", "until test -e /end; do sleep 0.1; done; exit 7")
-    client = boxlite.spawn("pause", "--to-disk", "a", environment={"BOXLITE_FAILPOINTS": "capture.prepared=stop"})
-    wait_until(lambda: os.path.exists(f"{checkpoint(boxlite)}/memory.new"), "it has begun")
+    client = begun(boxlite)
     boxlite.ok("exec", "a", "touch", "/end")
     wait_until(lambda: boxlite.status("a") == "stopped", "the command has ended")
     os.kill(client.pid, signal.SIGCONT)
     client.communicate(timeout=120)
     assert client.returncode == 125 and boxlite.inspect("a")["exit_code"] == 7
+
+
+@pytest.mark.parametrize("cold", ["", "1"], ids=["from_a_template", "booted"])
+def test_no_checkpoint_is_of_two_runs_of_a_box(counting, cold):
+    client = begun(counting)
+    counting.ok("restart", "-t", "0", "a", environment={"BOXLITE_COLD": cold})
+    os.kill(client.pid, signal.SIGCONT)
+    _, err = client.communicate(timeout=120)
+    assert client.returncode == 125 and b"restarted" in err, err
+    counts_on(counting)
+    assert counting.status("a") == "running"
 
 
 def test_the_clock_does_not_fall_behind_by_what_it_stood_still(counting):
