@@ -18,6 +18,7 @@
 
 #include "agent/boot.h"
 #include "agent/cgroup.h"
+#include "agent/connections.h"
 #include "agent/container_root.h"
 #include "agent/device_policy.h"
 #include "agent/identity.h"
@@ -466,11 +467,13 @@ Result<void> Agent::adopt(const proto::Adopt& call) {
   TRY_ASSIGN(ContainerOptions now, parse_container(call.identity()));
   TRY(set_clock(call.identity().host_time_ns()));
   TRY(add_entropy(call.identity().entropy()));
+  const ContainerOptions before = options_;
   options_.hostname = std::move(now.hostname);
   options_.hosts = std::move(now.hosts);
   options_.resolv_conf = std::move(now.resolv_conf);
   // There is no way back, and a box that has filled its disk, or /etc, is to go on all the same.
-  if (auto taken = take_identity(main_->pid(), options_, call.another_box()); !taken) say(taken.error().message());
+  if (auto taken = take_identity(main_->pid(), before, options_, call.another_box()); !taken) say(taken.error().message());
+  if (auto broken = break_connections(); !broken) say(broken.error().message());
   return {};
 }
 

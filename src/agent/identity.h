@@ -12,8 +12,9 @@ namespace boxlite::agent {
 /// twice what it has drawn, or that holds connections, watches it with inotify.
 inline constexpr const char* kGenerationName = "boxlite-generation";  // in /dev
 
-/// In the container whose first process is `main`: host name, /etc/hosts, /etc/hostname, /etc/resolv.conf and the generation
-/// file. `another_box`: /etc/machine-id too, if the image has one. Its processes are frozen.
-Result<void> take_identity(pid_t main, const ContainerOptions& options, bool another_box);
+/// In the container whose first process is `main`: the generation file; host name, /etc/hosts, /etc/hostname and /etc/resolv.conf
+/// where what boxlite had written there has changed, next to what the box has written itself; of `another_box` /etc/machine-id,
+/// if the image has one. Its processes are frozen. All of it is tried, and the first failure returned.
+Result<void> take_identity(pid_t main, const ContainerOptions& before, const ContainerOptions& now, bool another_box);
 
 }  // namespace boxlite::agent

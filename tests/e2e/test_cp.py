@@ -317,7 +317,8 @@ def test_a_full_disk_on_the_host_leaves_no_half_file(shared, folder):
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_copy_leaves_nothing_in_the_box(shared, folder, how):
-    (folder / "big").write_bytes(os.urandom(64 * MIB))
+    (folder / "big").touch()
+    os.truncate(folder / "big", 1024 * MIB)
     give(folder)
     in_box(shared, "rm -rf /t; mkdir /t")
     child = shared.spawn("cp", folder / "big", "box:/t/")
@@ -328,7 +329,7 @@ def test_an_interrupted_copy_leaves_nothing_in_the_box(shared, folder, how):
 
 
 def test_an_interrupted_copy_leaves_nothing_on_the_host(shared, folder):
-    in_box(shared, "rm -rf /t; mkdir /t; dd if=/dev/zero of=/t/big bs=1M count=64 2>/dev/null")
+    in_box(shared, "rm -rf /t; mkdir /t; dd if=/dev/zero of=/t/big bs=1M seek=1024 count=0 2>/dev/null")
     child = shared.spawn("cp", "box:/t/big", folder)
     wait_until(lambda: os.listdir(folder), "the copy has begun")
     child.send_signal(signal.SIGINT)

@@ -325,6 +325,7 @@ def test_a_volume_server_that_has_ended_is_missed(boxlite, demo):
     boxlite.ok("run", "-d", "--name", "a", "-v", "vol:/v", demo, "sleep", "infinity")
     (server,) = [p for p in census.vm_processes(boxlite.home, boxlite.inspect("a")["id"]) if p.name == "boxlite-volume"]
     server.kill(signal.SIGKILL)
+    wait_until(lambda: not os.path.exists(f"/proc/{server.pid}"), "it is gone")
     (finding,) = problems(doctor(boxlite, code=1))
     assert finding["subject"] == "box a" and "it has 1, 1 and 0 instead of 1, 1 and 1" in finding["text"]
     boxlite.ok("restart", "-t", "0", "a")

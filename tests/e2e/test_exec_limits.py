@@ -113,13 +113,13 @@ def test_children_left_behind_do_not_hold_the_session_open(shared):
     assert "sleep 1001" in processes(shared)
 
 
-@pytest.mark.parametrize("command, last", [
-    ("sleep 1002 & setsid sleep 1002 & (setsid sh -c 'sleep 1002 & sleep 1002' &); wait", "escaped"),
-    ("trap '' TERM; echo deaf; while :; do sleep 1002; done", "ignores SIGTERM"),
-    ("trap 'echo polite; exit 0' TERM; echo waits; sleep 1002 & wait", "ends by itself"),
+@pytest.mark.parametrize("command, last, limit", [
+    ("sleep 1002 & setsid sleep 1002 & (setsid sh -c 'sleep 1002 & sleep 1002' &); wait", "escaped", "1"),
+    ("trap '' TERM; echo deaf; while :; do sleep 1002; done", "ignores SIGTERM", "1"),
+    ("trap 'echo polite; exit 0' TERM; echo waits; sleep 1002 & wait", "ends by itself", "6"),  # it has to have set the trap by then
 ])
-def test_a_timeout_ends_a_command_with_everything_it_has_started(shared, command, last):
-    finished = shared("exec", "--timeout", "1", "box", "sh", "-c", command)
+def test_a_timeout_ends_a_command_with_everything_it_has_started(shared, command, last, limit):
+    finished = shared("exec", "--timeout", limit, "box", "sh", "-c", command)
     assert finished.code == 124 and len(finished.err.splitlines()) == 1 and "time" in finished.err, str(finished)
     assert ("polite" in finished.out) == (last == "ends by itself"), str(finished)
     wait_until(lambda: not any("sleep 1002" in line for line in processes(shared) if "ps -o" not in line), "all have ended")
@@ -134,7 +134,7 @@ def test_a_timeout_holds_when_the_client_is_gone(shared):
     session = shared.ok("exec", "-d", "--timeout", "1", "box", "sh", "-c", "echo begin; sleep 1003").strip()
     finished = shared("attach", "box", session)
     assert finished.code == 124 and finished.out in ("begin\n", "") and len(finished.err.splitlines()) == 1, str(finished)
-    child = shared.spawn("exec", "--timeout", "2", "box", "sh", "-c", "echo here; setsid sleep 1003; echo end")
+    child = shared.spawn("exec", "--timeout", "6", "box", "sh", "-c", "echo here; setsid sleep 1003; echo end")
     assert child.stdout.readline() == b"here\n"
     child.kill()
     child.communicate()
@@ -142,11 +142,11 @@ def test_a_timeout_holds_when_the_client_is_gone(shared):
 
 
 def test_a_timeout_of_run_ends_the_box(boxlite, demo):
-    finished = boxlite("run", "--timeout", "1", "--name", "a", demo, "sh", "-c", "echo begin; setsid sleep 1000 & wait")
+    finished = boxlite("run", "--timeout", "6", "--name", "a", demo, "sh", "-c", "echo begin; setsid sleep 1000 & wait")
     assert (finished.code, finished.out) == (124, "begin\n") and len(finished.err.splitlines()) == 1, str(finished)
     assert boxlite.status("a") == "stopped" and boxlite.inspect("a")["exit_code"] == 124
     boxlite.ok("run", "-d", "--rm", "--timeout", "1", demo, "sleep", "1000")
-    wait_until(lambda: len(boxlite.list()) == 1, "the detached box has ended and removed itself")
+    wait_until(lambda: len(boxlite.list()) == 1 and boxlite.census().shims == 0, "the detached box has ended and removed itself")
 
 
 def resident(pid):

@@ -11,13 +11,14 @@ import subprocess
 import time
 
 import pytest
-from boxlite_testing import census, identity, proc
+from boxlite_testing import census, connections, identity, proc
 from boxlite_testing.failpoints import Trace
 from boxlite_testing.fixtures import used_warm as boxlite  # noqa: F401
 from boxlite_testing.waiting import wait_until
 
 pytestmark = identity.by_root
 
+BULK = 600  # under TCG each megabyte takes a slow host 0.7 s of CPU, of which another suite has the half
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"
 
 
@@ -60,7 +61,7 @@ def test_children_go_on_from_the_parents_memory_and_disk_and_then_by_themselves(
 
 def test_a_child_is_a_machine_of_its_own(boxlite, demo):
     boxlite.ok("run", "-d", "--name", "a", "-e", "SECRET=word", "-l", "label=x", demo, "sh", "-c",
-               "printf '%032d\\n' 7 >/etc/machine-id; echo ready; sleep 10000")
+               "printf '%032d\\n' 7 >/etc/machine-id; echo 10.0.0.5 db >>/etc/hosts; echo ready; sleep 10000")
     wait_until(lambda: boxlite.ok("logs", "a") == "ready\n", "it is ready")
     watcher = "exec 3</dev/boxlite-generation; cat <&3 >/before; while cmp -s /before /dev/boxlite-generation; do sleep 0.05; done; cat /dev/boxlite-generation >/after"
     boxlite.ok("exec", "a", "sh", "-c", f"({watcher}) </dev/null >/dev/null 2>&1 & until test -s /before; do sleep 0.05; done")
@@ -68,12 +69,14 @@ def test_a_child_is_a_machine_of_its_own(boxlite, demo):
     fork(boxlite, "--name", "c")
     fork(boxlite, "--name", "d", box="b")
     look = ("hostname; cat /etc/hostname /etc/machine-id /dev/boxlite-generation; head -c 16 /dev/urandom | od -An -tx1; cat /proc/sys/kernel/random/uuid; "
-            "grep -c $(hostname) /etc/hosts; echo $SECRET; date +%s")
+            "grep -c $(hostname) /etc/hosts; echo $SECRET; date +%s; tail -n 1 /etc/hosts")
+    before = time.time()
     told = {name: boxlite.ok("exec", name, "sh", "-c", look).splitlines() for name in "abcd"}
+    after = time.time()
     for name, lines in told.items():
         box = boxlite.inspect(name)
         assert lines[0] == lines[1] == box["id"] and lines[6] == "1" and lines[7] == "word" and box["labels"]["label"] == "x"
-        assert abs(int(lines[8]) - time.time()) < 60
+        assert before - 3 < int(lines[8]) < after + 3 and lines[9] == "10.0.0.5 db"
         if name != "a":
             wait_until(lambda name=name: boxlite.ok("exec", name, "cat", "/after"), "a program has seen that it goes on in another box")
             assert boxlite.ok("exec", name, "cat", "/after") != boxlite.ok("exec", name, "cat", "/before")
@@ -82,7 +85,7 @@ def test_a_child_is_a_machine_of_its_own(boxlite, demo):
     assert told["a"][2] == f"{7:032d}" and boxlite("exec", "a", "test", "-e", "/after").code == 1
 
 
-def test_ports_of_the_host_are_given_anew_and_connections_are_broken(boxlite, demo):
+def test_ports_of_the_host_are_given_anew(boxlite, demo):
     boxlite.ok("run", "-d", "--name", "a", "-p", "0:80", demo, "sh", "-c", "while :; do hostname | nc -l -p 80; done")
 
     def answer(box):
@@ -93,10 +96,6 @@ def test_ports_of_the_host_are_given_anew_and_connections_are_broken(boxlite, de
         except OSError:
             return ""
     wait_until(lambda: answer("a"), "it answers")
-    # A connection that the box has open on the host, and a child that still believes in it.
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
     fork(boxlite, "--name", "kid", "-n", "2")
     ports = {box: boxlite.inspect(box)["ports"][0]["host_port"] for box in ("a", "kid-1", "kid-2")}
     assert len(set(ports.values())) == 3
@@ -104,14 +103,20 @@ def test_ports_of_the_host_are_given_anew_and_connections_are_broken(boxlite, de
         wait_until(lambda box=box: answer(box) == boxlite.inspect(box)["id"], "each answers by itself")
 
 
+def test_who_waits_for_data_of_a_connection_is_told_in_a_child_that_it_is_broken(boxlite, demo):
+    with connections.open_in(boxlite, "a", demo) as connection:
+        fork(boxlite, "--name", "kid")
+        connections.assert_broken(boxlite, "kid")
+        connection.sendall(b"more\n")
+        wait_until(lambda: boxlite.ok("exec", "a", "cat", "/outer") == "begun\nmore\n", "the parent's is as it was")
+        assert boxlite("exec", "a", "test", "-e", "/ended").code == 1
+
+
 def test_twenty_share_what_their_parent_has_written(boxlite, demo):
-    boxlite.ok("run", "-d", "--name", "a", "--network", "none", "--memory", "512m", demo, "sleep", "10000")
     size = 200 << 20
-    boxlite.ok("exec", "a", "sh", "-c", f"mount -o remount,size=400m /dev/shm 2>/dev/null; head -c {size // 4} /dev/urandom >/tmp/q; true")
-    boxlite.ok("rm", "-f", "a")
     boxlite.ok("run", "-d", "--name", "a", "--network", "none", "--memory", "512m", "--tmpfs", f"/m:size={size + (10 << 20)}", demo, "sleep", "10000")
-    boxlite.ok("exec", "a", "sh", "-c", f"head -c {size} /dev/urandom >/m/data")
-    digest = boxlite.ok("exec", "a", "sha256sum", "/m/data")
+    boxlite.ok("exec", "a", "sh", "-c", f"head -c {size} /dev/urandom >/m/data", timeout=BULK)
+    digest = boxlite.ok("exec", "a", "sha256sum", "/m/data", timeout=BULK)
     boxlite.ok("run", "-d", "--name", "without", "--network", "none", "--memory", "512m", demo, "sleep", "10000")
     fork(boxlite, "--name", "idle", box="without")
     fork(boxlite, "--name", "kid", "-n", "20")
@@ -130,11 +135,11 @@ def test_twenty_share_what_their_parent_has_written(boxlite, demo):
         return more
     assert beyond(names) + size < 1.5 * size
     for name in names[::5]:
-        assert boxlite.ok("exec", name, "sha256sum", "/m/data") == digest
+        assert boxlite.ok("exec", name, "sha256sum", "/m/data", timeout=BULK) == digest
         boxlite.ok("exec", name, "sh", "-c", f"echo {name} | dd of=/m/data conv=notrunc 2>/dev/null")
     for name in names[::5]:
         assert boxlite.ok("exec", name, "head", "-n1", "/m/data").startswith(name)
-    assert boxlite.ok("exec", "a", "sha256sum", "/m/data") == digest
+    assert boxlite.ok("exec", "a", "sha256sum", "/m/data", timeout=BULK) == digest
     # Nor have those a copy who have read all of it and written some.
     assert beyond(names) + size < 1.5 * size
 
@@ -142,18 +147,18 @@ def test_twenty_share_what_their_parent_has_written(boxlite, demo):
 def test_a_stream_of_100_mb_is_not_disturbed(boxlite, demo):
     boxlite.ok("run", "-d", "--name", "a", demo, "sleep", "10000")
     size = 100 << 20
-    boxlite.ok("exec", "a", "sh", "-c", f"head -c {size} /dev/urandom >/big; sync")
-    wanted = boxlite.ok("exec", "a", "sha256sum", "/big").split()[0]
+    boxlite.ok("exec", "a", "sh", "-c", f"head -c {size} /dev/urandom >/big; sync", timeout=BULK)
+    wanted = boxlite.ok("exec", "a", "sha256sum", "/big", timeout=BULK).split()[0]
     data = os.urandom(30 << 20)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        reader = pool.submit(boxlite, "exec", "a", "cat", "/big")
-        writer = pool.submit(boxlite, "exec", "-i", "a", "sh", "-c", "cat >/in; sha256sum /in", input=data)
+        reader = pool.submit(boxlite, "exec", "a", "cat", "/big", timeout=BULK)
+        writer = pool.submit(boxlite, "exec", "-i", "a", "sh", "-c", "cat >/in; sha256sum /in", input=data, timeout=BULK)
         fork(boxlite, "--name", "kid")
         fork(boxlite, "--name", "kids", "-n", "2")
         assert hashlib.sha256(reader.result().stdout).hexdigest() == wanted
         assert writer.result().out.split()[0] == hashlib.sha256(data).hexdigest()
     for box in boxlite.list():
-        assert boxlite.ok("exec", box["name"], "sha256sum", "/big").split()[0] == wanted
+        assert boxlite.ok("exec", box["name"], "sha256sum", "/big", timeout=BULK).split()[0] == wanted
 
 
 def test_generations_of_forks_each_have_the_data_of_all_before(counting):

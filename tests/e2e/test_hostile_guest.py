@@ -1,5 +1,6 @@
 """A guest that has been taken over, hostile_agent in the place of boxlite's agent: what it sends hurts its own box only."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -106,7 +107,8 @@ class Hostile:
         sizes = {}
         for path in pathlib.Path(self.directory).glob("*.log*"):
             name = path.name.removesuffix(".1")
-            sizes[name] = sizes.get(name, 0) + path.stat().st_size
+            with contextlib.suppress(FileNotFoundError):  # it is just begun anew
+                sizes[name] = sizes.get(name, 0) + path.stat().st_size
         return sizes
 
     def stop(self):

@@ -5,7 +5,7 @@ from outside."""
 from boxlite_testing import identity, proc
 from boxlite_testing.census import NOTHING
 
-EXPOSED = {2375, 2376, 47653}
+EXPOSED = {2375, 2376, 27653}  # none that the kernel gives to who asks for any
 
 
 def machine(boxlite, box):
@@ -16,7 +16,8 @@ def machine(boxlite, box):
 
 def opened_ports(before):
     """Ports that were opened since `before` by the product's user, or that the image exposes."""
-    new = [proc.listeners()[inode] for inode in set(proc.listeners()) - set(before)]
+    now = proc.listeners()
+    new = [now[inode] for inode in set(now) - set(before)]
     return [entry for entry in new if entry[1] in EXPOSED or (identity.USER and entry[2] == identity.UID)]
 
 

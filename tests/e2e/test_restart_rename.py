@@ -23,11 +23,11 @@ def test_restart_keeps_disk_id_and_options_and_prints_the_operand(boxlite, demo)
 
 
 def test_restart_sends_the_stop_signal_and_waits_the_boxs_own_time(boxlite, demo):
-    boxlite.ok("run", "-d", "--name", "polite", "--stop-signal", "USR1", "--stop-timeout", "100", demo, "sh", "-c",
+    boxlite.ok("run", "-d", "--name", "polite", "--stop-signal", "USR1", "--stop-timeout", "1000", demo, "sh", "-c",
                "trap 'sleep 1; echo bye; exit' USR1; echo ready; while :; do sleep 0.05; done")
     boxlite.ok("run", "-d", "--name", "deaf", "--stop-timeout", "1", demo, "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
     wait_until(lambda: "ready" in boxlite.ok("logs", "polite"), "the trap is set")
-    boxlite.ok("restart", "polite", "deaf", timeout=60)  # docker's ten seconds would do here, a hundred would not
+    boxlite.ok("restart", "polite", "deaf")  # docker's ten seconds would do here, a thousand would not
     assert "bye" in boxlite.ok("logs", "polite")
     assert [boxlite.status(box) for box in ("polite", "deaf")] == ["running", "running"]
 

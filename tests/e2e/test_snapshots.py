@@ -16,6 +16,7 @@ from boxlite_testing.waiting import wait_until
 pytestmark = identity.by_root
 
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"
+BULK = 600  # under TCG each megabyte takes a slow host 0.7 s of CPU, of which another suite has the half
 SLEEP = ("sleep", "10000")
 
 
@@ -144,18 +145,18 @@ def test_a_box_with_volumes_keeps_its_disk_alone(boxlite, demo, folder):
 def test_a_stream_of_100_mb_and_a_writer_are_not_disturbed(boxlite, demo, memory):
     boxlite.ok("run", "-d", "--name", "a", demo, *SLEEP)
     size = 100 << 20
-    boxlite.ok("exec", "a", "sh", "-c", f"head -c {size} /dev/urandom >/big; sync")
-    wanted = boxlite.ok("exec", "a", "sha256sum", "/big").split()[0]
+    boxlite.ok("exec", "a", "sh", "-c", f"head -c {size} /dev/urandom >/big; sync", timeout=BULK)
+    wanted = boxlite.ok("exec", "a", "sha256sum", "/big", timeout=BULK).split()[0]
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        reader = pool.submit(boxlite, "exec", "a", "cat", "/big")
+        reader = pool.submit(boxlite, "exec", "a", "cat", "/big", timeout=BULK)
         data = os.urandom(30 << 20)
-        writer = pool.submit(boxlite, "exec", "-i", "a", "sh", "-c", "cat >/in; sha256sum /in", input=data)
+        writer = pool.submit(boxlite, "exec", "-i", "a", "sh", "-c", "cat >/in; sha256sum /in", input=data, timeout=BULK)
         for name in ("first", "second"):
             boxlite.ok("snapshot", "create", *(["--memory"] if memory else []), "a", name)
         assert hashlib.sha256(reader.result().stdout).hexdigest() == wanted
         assert writer.result().out.split()[0] == hashlib.sha256(data).hexdigest()
     restore(boxlite, "second")
-    assert boxlite.ok("exec", "a", "sha256sum", "/big").split()[0] == wanted
+    assert boxlite.ok("exec", "a", "sha256sum", "/big", timeout=BULK).split()[0] == wanted
 
 
 def test_the_file_system_of_a_snapshot_is_whole_though_it_was_written_to(boxlite, demo):

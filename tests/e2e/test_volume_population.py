@@ -20,7 +20,7 @@ def filled(images):
 
 
 def content(number):
-    return f"{number}\n" * 3000
+    return f"{number}\n" * 100_000  # so that filling takes long, compared with a few commands
 
 
 def begin(boxlite, image, *command):

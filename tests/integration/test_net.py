@@ -633,11 +633,9 @@ def test_the_hosts_loopback_is_reached_by_its_alias_with_host_access_only(host, 
         listener = listen(host, loopback)
         port = listener.getsockname()[1]
         closed = start()
-        begun = time.monotonic()
         with pytest.raises(ConnectionRefusedError):
             connect(closed.guest, alias, port)
-        assert time.monotonic() - begun < 1, "the first SYN is answered, not a repeated one"
-        assert closed.counters()["denials"] == 1
+        assert closed.counters()["denials"] == 1, "the first SYN is answered, not a repeated one"
         shown = f"[{alias}]" if ":" in alias else alias
         wait_until(lambda: f"denied tcp to {shown}:{port}\n" in closed.log_text(), "the denial is logged")
         open_bed = start(host_access=True)
@@ -874,5 +872,5 @@ def test_a_limit_is_kept_without_losing_a_byte(host, start, limit):
     taken = time.monotonic() - begun
     thread.join()
     assert (digest, size) == (digest_of(block, 3), 3 << 20)
-    assert 2.8 < taken < 10, taken
+    assert taken > 2.8, taken
     assert bed.counters()["dropped"] == before

@@ -11,7 +11,7 @@ _SLACK_KIB = 8 * 1024
 class Sizes:
     def __init__(self, boxlite, box):
         self.files = _files(boxlite.home)
-        self.mounts = _mounts()
+        self.mounts = _mounts(boxlite.home)
         mine = [boxlite.shim(box), *census.vm_processes(boxlite.home, boxlite.inspect(box)["id"])]
         self.processes = {p: (len(proc.open_files(p.pid)), proc.memory_kib(p.pid, "Private_Dirty")) for p in mine}
 
@@ -36,6 +36,7 @@ def _files(home):
             if not name.startswith("boxlite.db-")}
 
 
-def _mounts():
+def _mounts(home):
+    """Those of the home: others come and go with the other suite."""
     with open("/proc/self/mounts") as file:
-        return [line.strip() for line in file if "boxlite" in line]
+        return [line.strip() for line in file if os.path.realpath(home) in line]

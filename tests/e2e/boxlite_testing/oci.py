@@ -96,7 +96,7 @@ def write_layout(directory, layers, config, tag="latest"):
 PATH_ENV = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 DEMO_CONFIG = {"Env": [PATH_ENV, "GREETING=hello from the image"], "Cmd": ["sh"],
-               "ExposedPorts": {"2375/tcp": {}, "2376/tcp": {}, "47653/udp": {}}, "Labels": {"purpose": "test"}}
+               "ExposedPorts": {"2375/tcp": {}, "2376/tcp": {}, "27653/udp": {}}, "Labels": {"purpose": "test"}}
 
 
 def write_demo(directory, *extra_layers, **config):

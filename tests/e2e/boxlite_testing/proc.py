@@ -108,10 +108,14 @@ def listeners(pid="self"):
         try:
             with open(f"/proc/{pid}/net/{protocol}") as file:
                 lines = file.readlines()[1:]
+        except FileNotFoundError:
+            if pid == "self":
+                raise
+            return {}  # it has ended, or is about to and has no network namespace any more
         except OSError:
             if process(pid):
                 raise
-            return {}  # it has ended meanwhile
+            return {}
         for line in lines:
             fields = line.split()
             if protocol.startswith("udp") or fields[3] == "0A":

@@ -19,10 +19,17 @@ import urllib.request
 from boxlite_testing.waiting import wait_until
 
 
+_kept = []
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that this process keeps: who binds to it by its number, with SO_REUSEADDR as servers do, gets it, and the kernel gives
+    it to nobody who asks for any."""
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind(("127.0.0.1", 0))
+    _kept.append(probe)
+    return probe.getsockname()[1]
 
 
 class Registry:
