@@ -79,7 +79,7 @@ struct HostInfo {
   std::uint64_t template_bytes = 0;   // that they take in the home
   std::uint64_t starts_restored = 0;  // starts since the home was made
   std::uint64_t starts_booted = 0;
-  std::vector<std::string> template_failures;  // why some could not be made since the host's boot, a line each
+  std::vector<std::string> template_failures;  // why some could not be made, a line each
   std::size_t boxes_total = 0;
   std::size_t boxes_running = 0;
   std::size_t images = 0;

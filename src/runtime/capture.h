@@ -61,7 +61,7 @@ class Capture {
   std::string directory_;  // of the box
   std::string name_;       // the same
   Wish wish_;
-  bool flat_ = false;  // the copy of the disk has all that lies above the base
+  bool flat_ = false;  // the copy of the disk has all of it
   ForkGuard lock_guard_;
   UniqueFd below_;  // what the VM's memory lies on, or none
   UniqueFd memory_;

@@ -27,6 +27,7 @@
 #include "runtime/process_tree.h"
 #include "runtime/removal.h"
 #include "runtime/shim_kill.h"
+#include "runtime/templates.h"
 #include "runtime/volumes.h"
 
 namespace boxlite {
@@ -213,6 +214,17 @@ void check_volumes(const Context& context, Findings& findings) {
   if (fine) findings.ok("volumes", fmt::format("{} with a row and a directory each", rows->size()));
 }
 
+// ---- Templates
+
+void check_templates(const Context& context, Findings& findings) {
+  const TemplateUsage usage = template_usage(context.paths);
+  for (const std::string& failure : usage.failures) {
+    findings.note("templates", "one could not be made: " + failure,
+                  "boxes that would go on from it boot, which takes longer; it is tried again after ten minutes, or after boxlite gc");
+  }
+  if (usage.failures.empty()) findings.ok("templates", fmt::format("{}, none could not be made", usage.count));
+}
+
 // ---- What else lies about
 
 bool is_box_lock(const std::string& name) {
@@ -287,6 +299,7 @@ void check_home(const Context& context, Findings& findings) {
   check_volumes(context, findings);
   check_images(context, findings);
   check_garbage(context, findings);
+  check_templates(context, findings);
   check_strays(context, findings);
 }
 

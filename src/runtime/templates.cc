@@ -39,6 +39,8 @@ constexpr std::uint64_t kSpareBytes = 256 * kMiB;
 constexpr auto kMakerPatience = std::chrono::minutes(2);
 // What a start has found is not removed before it had time to open it.
 constexpr std::int64_t kInUseSeconds = 600;
+// What has failed is tried again then: it may have been somebody's SIGKILL, or the host's lack of memory.
+constexpr std::int64_t kFailureSeconds = 600;
 // The VM of a template of root's; it owns nothing but the memory file, while it is made.
 constexpr uid_t kNobody = 65534;
 constexpr std::string_view kUnfinished = ".new";
@@ -256,6 +258,13 @@ std::vector<Entry> entries(const HomePaths& paths) {
 bool is_unfinished(const Entry& entry) { return entry.name.ends_with(kUnfinished); }
 bool is_failure(const Entry& entry) { return entry.name.ends_with(kFailed); }
 
+std::int64_t now() { return std::chrono::system_clock::to_time_t(std::chrono::system_clock::now()); }
+
+bool is_recent(const std::string& note) {
+  const auto st = sys::stat(note);
+  return st && now() - st->st_mtim.tv_sec < kFailureSeconds;
+}
+
 // A program, the kernel or the base that it needs is gone, or another by now.
 bool is_outdated(const std::string& directory) {
   const auto text = read_file(record_path(directory), kMaxTemplateRecord);
@@ -296,8 +305,7 @@ std::uint64_t remove_all(const std::vector<std::string>& found) {
 void remove_least_used(const HomePaths& paths) {
   std::vector<Entry> found = entries(paths);
   std::erase_if(found, [](const Entry& entry) { return entry.used == 0; });
-  const std::int64_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-  for (std::size_t i = 0; i + kMostKept <= found.size() && now - found[i].used > kInUseSeconds; ++i)
+  for (std::size_t i = 0; i + kMostKept <= found.size() && now() - found[i].used > kInUseSeconds; ++i)
     (void)remove_tree(found[i].path);
 }
 
@@ -305,7 +313,7 @@ void note_failure(const std::string& stem, const std::string& reason) {
   (void)write_file_volatile(stem + std::string(kFailed), reason + "\n", 0600);
 }
 
-bool has_failed(const std::string& stem) { return ::access((stem + std::string(kFailed)).c_str(), F_OK) == 0; }
+bool has_failed(const std::string& stem) { return is_recent(stem + std::string(kFailed)); }
 
 // Directories of this stem, whatever is in them. Each that is made has a name of its own: whoever knows one by its path never
 // gets files of another.
@@ -343,7 +351,10 @@ std::optional<Template> ensure_template(const HomePaths& paths, const StartProgr
   (void)remove_all(nobodys(paths, boot));
   remove_least_used(paths);
   auto made = make_template(paths, programs, wish, *machine, stem);
-  if (made) return *made;
+  if (made) {
+    (void)sys::unlink(stem + std::string(kFailed));
+    return *made;
+  }
   (void)remove_tree(stem + std::string(kUnfinished));
   // Where there is no room now there may be some later.
   if (made.error().code() != ErrorCode::kResourceExhausted) note_failure(stem, made.error().message());
@@ -357,7 +368,7 @@ void drop_template(const HomePaths& paths, const Template& bad, const std::strin
   if (::access(bad.directory.c_str(), F_OK) < 0) return;
   // Once may have been somebody's SIGKILL, or the host's lack of memory.
   const std::string once = bad.stem + std::string(kDropped);
-  if (::access(once.c_str(), F_OK) == 0) {
+  if (is_recent(once)) {
     // Without its image it is restored in another way, which may do.
     if (!bad.process_image.empty()) return (void)sys::unlink(bad.process_image);
     note_failure(bad.stem, reason);
@@ -389,6 +400,9 @@ std::vector<std::string> superfluous_templates(const HomePaths& paths, const std
 std::uint64_t collect_templates(const HomePaths& paths, const std::string& boot) {
   const auto lock = OfdLock::try_acquire(lock_path(paths));
   if (!lock || !*lock) return 0;
+  for (const Entry& entry : entries(paths)) {
+    if (is_failure(entry) || entry.name.ends_with(kDropped)) (void)sys::unlink(entry.path);
+  }
   return remove_all(nobodys(paths, boot));
 }
 

@@ -435,7 +435,7 @@ Result<void> Shim::conclude() {
   if (!written) log("{}", written.error().message());
   (void)sys::unlink(paths_.box(id_) + "/" + kPortalSocket);
   // Then the starter begins again, without the template.
-  const bool of_template = !config_.vm.device_state.empty() && !config_.resume && !answered_ && !stop_requested_;
+  const bool of_template = vm_begun_ && !config_.vm.device_state.empty() && !config_.resume && !answered_ && !stop_requested_;
   // What the box is, is not on its disk alone.
   const bool kept = suspended_ || (config_.resume && !checkpoint_used_);
   if (!kept) (void)sys::unlink(paths_.box(id_) + "/memory");

@@ -110,6 +110,7 @@ class Shim {
   std::unique_ptr<Network> network_;  // none: the box has no network
   // Destroyed in reverse: whatever watches the VM's descriptors goes before the VM.
   std::uint64_t oom_kills_before_ = oom_kills();
+  bool vm_begun_ = false;  // tried, at least
   std::optional<vmm::Vm> vm_;
   std::optional<Watch> vm_watch_;
   std::optional<LogPump> console_;

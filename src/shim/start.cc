@@ -168,6 +168,7 @@ Result<void> Shim::launch_vm() {
     FAILPOINT("shim.network_started");
   }
   {
+    vm_begun_ = true;
     TRY_ASSIGN(vmm::Vm vm, vmm::Vm::launch(config_.vm, config_.programs, lock.fd(), nic, cgroup.get()));
     vm_.emplace(std::move(vm));
   }

@@ -15,7 +15,7 @@ from boxlite_testing.cli import BIN_DIR, PATH
 from boxlite_testing.waiting import wait_until
 
 HOST = ("programs", "kvm", "namespaces", "landlock", "cgroups", "memory", "disk", "limits")
-HOME = ("database", "boxes", "volumes", "images", "garbage", "files", "contents")
+HOME = ("database", "boxes", "volumes", "images", "garbage", "templates", "files", "contents")
 
 
 def doctor(boxlite, *options, code=0, **more):

@@ -1,6 +1,7 @@
 """Boxes that go on from a template instead of booting."""
 
 import concurrent.futures
+import glob
 import json
 import os
 import re
@@ -311,6 +312,37 @@ def test_without_the_program_that_makes_templates_nothing_starts(boxlite, demo, 
         if name.startswith("boxlite") and name != "boxlite-template":
             shutil.copy(f"{BIN_DIR}/{name}", programs)
     boxlite.refused("start", "a", mentions="boxlite-template", environment={"BOXLITE_LIBEXEC_DIR": str(programs)})
+
+
+def test_a_start_that_fails_before_there_is_a_vm_is_no_fault_of_the_template(boxlite, demo, folder):
+    boxlite.ok("run", "--rm", demo, "true")
+    (folder / "data").mkdir()
+    boxlite.ok("create", "--name", "a", "-v", f"{folder}/data:/data", demo, "true")
+    (folder / "data").rmdir()
+    for _ in range(3):
+        boxlite.refused("start", "a", mentions=f"{folder}/data")
+    # The image's, and the one of a box that has been started before.
+    assert len(templates(boxlite)) == 2 and [name for name in os.listdir(f"{boxlite.home}/templates") if "." in name] == []
+
+
+@pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="changes files that are not its own")
+@pytest.mark.parametrize("way", ["later", "gc"])
+def test_a_template_that_could_not_be_made_is_told_and_tried_again(boxlite, demo, way):
+    boxlite.ok("--cold", "run", "--rm", demo, "true")
+    started = boxlite.spawn("run", "--rm", demo, "true")
+    wait_until(lambda: maker(boxlite), "a template is being made")[0].kill(signal.SIGKILL)
+    started.communicate(timeout=300)
+    assert boxlite.ok("run", "--rm", demo, "echo", "here") == "here\n"
+    (note,) = [finding for finding in json.loads(boxlite.ok("doctor", "--format", "json")) if finding["subject"] == "templates"]
+    assert note["level"] == "note" and "could not be made" in note["text"] and "boxlite gc" in note["remedy"]
+    assert templates(boxlite) == [] and starts(boxlite) == (0, 3)
+    if way == "gc":
+        boxlite.ok("gc")
+    else:
+        (failure,) = glob.glob(f"{boxlite.home}/templates/*.failed")
+        os.utime(failure, (time.time() - 700,) * 2)
+    boxlite.ok("run", "--rm", demo, "true")
+    assert starts(boxlite) == (1, 3) and len(templates(boxlite)) == 1 and info(boxlite)["template_failures"] == []
 
 
 def maker(boxlite):
