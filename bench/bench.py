@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -54,25 +55,59 @@ def seconds(action):
 samples = []  # of the figure that is reported next: [{"boxlite": seconds, "peer": seconds}]
 
 
-def alternate(ours, peer, rounds, before=lambda: None, itself=False):
+def alternate(ours, peer, rounds, before=lambda: None, itself=False, ours_itself=False):
     """Median seconds of both, after one warm-up of each; `before` comes before each and is not counted. `itself`: the peer tells its
-    time."""
+    time, or whatever else is compared; `ours_itself`: so does ours."""
     def timed(action):
         before()
         return seconds(action)
     time_peer = peer if itself else lambda: timed(peer)
-    timed(ours), time_peer()
-    pairs = [(timed(ours), time_peer()) for _ in range(rounds)]
+    time_ours = ours if ours_itself else lambda: timed(ours)
+    time_ours(), time_peer()
+    pairs = [(time_ours(), time_peer()) for _ in range(rounds)]
     samples[:] = [{"boxlite": round(ours, 5), "peer": round(peer, 5)} for ours, peer in pairs]
     columns = list(zip(*pairs))
     for name, column in zip(("boxlite", "peer"), columns):
-        print(f"    {name:<8} median {statistics.median(column):.4f}, p95 {sorted(column)[max(0, math.ceil(0.95 * len(column)) - 1)]:.4f} s of {rounds}")
+        print(f"    {name:<8} median {statistics.median(column):.4f}, p95 {p95(column):.4f} of {rounds}")
     return tuple(statistics.median(column) for column in columns)
+
+
+def p95(column):
+    return sorted(column)[max(0, math.ceil(0.95 * len(column)) - 1)]
 
 
 def at_once(action, count):
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
         list(pool.map(lambda _: action(), range(count)))
+
+
+class Beat:
+    """A program in a box that never rests, seen on the host."""
+
+    def __init__(self, boxlite, box):
+        self.child = boxlite.spawn("exec", box, "sh", "-c", "while :; do echo; done")
+        self.longest = self.last = 0.0
+        self.child.stdout.readline()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        while self.child.stdout.read1(65536):
+            now = time.perf_counter()
+            self.longest, self.last = max(self.longest, now - self.last), now
+
+    def longest_gap(self, action):
+        """Seconds for which nothing of it was seen, from before `action` to after it."""
+        self.last, self.longest = time.perf_counter(), 0.0
+        action()
+        time.sleep(0.2)
+        return self.longest
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.kill()
+        self.child.communicate()
 
 
 class Bench:
@@ -85,7 +120,8 @@ class Bench:
 
     def report(self, what, ours, peer, unit, at_most=None, at_least=None):
         figure = {"what": what, "ratio": round(ours / peer, 3), "at_most": at_most, "at_least": at_least, "ours": round(ours, 4),
-                  "peer": round(peer, 4), "unit": unit, "samples": list(samples)}
+                  "peer": round(peer, 4), "unit": unit, "p95": {name: p95([sample[name] for sample in samples]) for name in samples[0]} if samples else None,
+                  "samples": list(samples)}
         samples.clear()
         self.figures.append(figure)
         bound = f"  (≤ {at_most})" if at_most else f"  (≥ {at_least})" if at_least else ""
@@ -105,19 +141,18 @@ class Bench:
     def warm(self):
         """The whole command, on an image that the home has."""
         self.boxlite.ok("tag", self.demo, "bench:latest")
-        box_id = self.boxlite.ok("run", "-d", "--name", "idle", "--network", "none", "bench", "sleep", "infinity").strip()
-        image = self.boxlite.inspect("idle")["image_id"].removeprefix("sha256:")
+        self.boxlite.ok("run", "--rm", "--network", "none", "bench", "true")
+        image = self.boxlite.ok("images", "-q", "--no-trunc", "bench").strip().removeprefix("sha256:")
         (template,) = [f"{self.boxlite.home}/templates/{name}" for name in os.listdir(f"{self.boxlite.home}/templates")
                        if os.path.isdir(f"{self.boxlite.home}/templates/{name}")]
         with without_image(template):
             restored_id = self.boxlite.ok("run", "-d", "--name", "restored", "--network", "none", "bench", "sleep", "infinity").strip()
             raw = RawRestore(self.directory, census.qemu(self.boxlite.home, restored_id), template, f"{self.boxlite.home}/bases/{image}.ext4")
             self.boxlite.ok("rm", "-f", "restored")
-        mine = [census.shim(self.boxlite.home, box_id), *census.vm_processes(self.boxlite.home, box_id)]
-        private = settled(lambda: sum(private_mib(p.pid) for p in mine))
-        self.boxlite.ok("rm", "-f", "idle")
-        with raw.running() as process:
-            restored = settled(lambda: private_mib(process.pid))
+
+        def restored_mib():
+            with raw.running() as process:
+                return settled(lambda: private_mib(process.pid))
 
         def run(*options):
             return lambda: self.boxlite.ok("run", "--rm", *options, "bench", "true")
@@ -128,10 +163,11 @@ class Bench:
             self.report("the same ÷ QEMU alone, restored and running", ours, floor, "s", 4)
             ours, peer = alternate(run(), lambda: podman.run("true"), ROUNDS)
             self.report("warm `run --rm IMAGE true`, its network ÷ podman's, its network", ours, peer, "s", 1.0)
-            for many in (10, 50):
-                ours = seconds(lambda many=many: at_once(run("--network", "none"), many))
-                peer = seconds(lambda many=many: at_once(lambda: podman.run("true", network="none"), many))
+            for many, rounds in ((10, ROUNDS), (50, 4)):
+                ours, peer = alternate(lambda many=many: at_once(run("--network", "none"), many),
+                                       lambda many=many: at_once(lambda: podman.run("true", network="none"), many), rounds)
                 self.report(f"rate of {many} starts at once ÷ podman's", many / ours, many / peer, "/s", at_least=1.5 if many == 50 else None)
+        private, restored = alternate(lambda: self.memory_of(1), restored_mib, 5, ours_itself=True, itself=True)
         self.report("private memory of an idle restored box ÷ QEMU alone, restored", private, restored, "MiB", 1.3)
         for many in (10, 30):
             self.report(f"private memory of {many} idle restored boxes ÷ {many} × the same", self.memory_of(many), many * restored, "MiB")
@@ -163,6 +199,13 @@ class Bench:
             if children:
                 self.boxlite.ok("rm", "-f", *children)
                 children.clear()
+        with Beat(self.boxlite, "parent") as beat:
+            def stop():
+                clear()
+                return beat.longest_gap(forked(1))
+            ours, peer = alternate(stop, lambda: seconds(lambda: shutil.copyfile(source, f"{source}.copy")), ROUNDS, ours_itself=True, itself=True)
+            self.report("parent with 200 MB of its own stands still while it is forked ÷ a copy of 200 MB", ours, peer, "s", 2)
+        clear()
         for count, rounds in ((1, ROUNDS), (20, 5)):
             ours, peer = alternate(forked(count), lambda: shutil.copyfile(source, f"{source}.copy"), rounds, before=clear)
             self.report(f"fork of {count}, parent with 200 MB of its own ÷ a copy of 200 MB", ours, peer, "s")
@@ -254,7 +297,7 @@ class Bench:
         with Podman(self.directory, oci.busybox_layer()) as podman:
             ours, peer = alternate(lambda: self.boxlite.ok("exec", "idle", "true"), lambda: podman.exec("true"), 25)
         self.boxlite.ok("rm", "-f", "idle")
-        self.report("`exec true` ÷ `podman exec`", ours, peer, "s", 0.6)
+        self.report("`exec true` ÷ `podman exec`", ours, peer, "s", 0.4)
 
     def ls(self):
         for number in range(100):

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-/usr/bin/python3}
 today=$(date -u +%Y-%m-%d)
 "$python" -m pytest tests/e2e -q -rsxX
-BOXLITE_TEST_COLD=1 "$python" -m pytest tests/e2e -q -rsxX
+BOXLITE_TEST_COLD=all "$python" -m pytest tests/e2e -q -rsxX
 "$python" scripts/soak_full_size.py "docs/results/$today-full-size.json"
 "$python" scripts/soak_starts.py booted 100 "docs/results/$today-starts-booted.json"
 "$python" scripts/soak_starts.py restored 200 "docs/results/$today-starts-restored.json"

@@ -115,13 +115,23 @@ Result<void> check_layer(const std::string& path) {
   if (big_endian(head, 32, 4) != 0) return refuse("it is encrypted");
   if (big_endian(head, 60, 4) != 0) return refuse("it has internal snapshots");
   if (big_endian(head, 72, 8) != 0) return refuse("it has features that no disk of a box has, or was left damaged");
-  const std::uint64_t backing = big_endian(head, 8, 8);
+  TRY_ASSIGN(const std::string below, backing_file(path));
+  if (!names_layer_or_base(below)) return refuse("it lies on a file that is no layer or base");
+  return {};
+}
+
+Result<std::string> backing_file(const std::string& path) {
+  TRY_ASSIGN(const UniqueFd fd, sys::open(path, O_RDONLY | O_NOFOLLOW));
+  std::string head(kClusterSize, '\0');
+  const ssize_t count = ::pread(fd.get(), head.data(), head.size(), 0);
+  if (count < 0) return fail_errno("read {}", path);
+  const std::uint64_t begin = big_endian(head, 8, 8);
   const std::uint64_t length = big_endian(head, 16, 4);
   const auto read = static_cast<std::uint64_t>(count);
-  if (backing < kHeaderLength || length > kMaxBackingName || backing > read || length > read - backing ||
-      !names_layer_or_base(std::string_view(head).substr(backing, length)))
-    return refuse("it lies on a file that is no layer or base");
-  return {};
+  if (read < kHeaderLength || big_endian(head, 0, 4) != kMagic || begin < kHeaderLength || length > kMaxBackingName ||
+      begin > read || length > read - begin)
+    return fail(ErrorCode::kCorrupt, "{}: its header names no file that it lies on", path);
+  return head.substr(begin, length);
 }
 
 Result<void> create_overlay(const std::string& path, std::uint64_t virtual_size, std::string_view base_path_relative,

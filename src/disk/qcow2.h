@@ -26,4 +26,7 @@ Result<void> create_overlay(const std::string& path, std::uint64_t virtual_size,
 /// the header is for QEMU alone, in its jail.
 Result<void> check_layer(const std::string& path);
 
+/// What a disk lies on, as its header says it. kCorrupt: it says nothing, or is no qcow2 file.
+Result<std::string> backing_file(const std::string& path);
+
 }  // namespace boxlite::disk

@@ -39,6 +39,7 @@
 #include "runtime/box_error.h"
 #include "runtime/control.h"
 #include "runtime/create.h"
+#include "runtime/disk_usage.h"
 #include "runtime/listing.h"
 #include "runtime/observe.h"
 #include "runtime/private_memory.h"
@@ -124,6 +125,7 @@ Capture::Capture(Capture&& other) noexcept
       name_(std::move(other.name_)),
       wish_(other.wish_),
       flat_(other.flat_),
+      disk_room_(other.disk_room_),
       lock_guard_(std::move(other.lock_guard_)),
       below_(std::move(other.below_)),
       memory_(std::move(other.memory_)),
@@ -162,6 +164,10 @@ Result<void> Capture::prepare(const BoxRow& row, const HomePaths& paths) {
   TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
   record_.box_id = row.id;
   record_.created_at = sys::utc_now();
+  const std::vector<std::string> layers = layers_in(directory_);
+  flat_ = layers.size() >= kMostLayers;
+  disk_room_ = disk_room(paths, row);
+  TRY(require_room(disk_room_ + (wish_.memory ? disk_usage(directory_ + "/memory") : 0)));
   if (wish_.memory) {
     record_.memory_bytes = config.options.memory_mib * kMiB;
     TRY_ASSIGN(memory_, sys::open(file("memory"), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
@@ -173,8 +179,6 @@ Result<void> Capture::prepare(const BoxRow& row, const HomePaths& paths) {
     TRY(sys::open(file("device-state"), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
   }
   if (wish_.disk) {
-    const std::vector<std::string> layers = layers_in(directory_);
-    flat_ = layers.size() >= kMostLayers;
     TRY_ASSIGN(const std::uint64_t bytes, disk_size(paths, config.options, row.image_id));
     const bool on_base = flat_ || layers.empty();
     TRY(disk::create_overlay(file("layer"), bytes,
@@ -227,21 +231,41 @@ Result<void> Capture::check_run() const {
   return fail(ErrorCode::kInvalidState, "it was restarted while a checkpoint of it was taken; try again");
 }
 
-// Before the box stands still, and so that it does not fill the disk that it and others live on.
-Result<void> Capture::check_room() const {
+// So that it does not fill the disk that it and others live on.
+Result<void> Capture::require_room(std::uint64_t bytes) const {
   constexpr std::uint64_t kSpare = 64 * kMiB;
-  TRY_ASSIGN(const std::string status, read_file(fmt::format("/proc/{}/status", qemu_), 64U << 10U));
-  std::uint64_t own_kib = 0;
-  if (const std::size_t at = status.find("RssAnon:"); at != std::string::npos) {
-    const std::size_t begin = std::min(status.find_first_of("0123456789", at), status.size());
-    std::from_chars(status.data() + begin, status.data() + status.size(), own_kib);
-  }
   struct statvfs fs = {};
   if (::statvfs(directory_.c_str(), &fs) < 0) return fail_errno("statvfs {}", directory_);
-  const std::uint64_t wanted = std::min(own_kib << 10U, record_.memory_bytes) + kSpare;
-  if (std::uint64_t{fs.f_bavail} * fs.f_frsize >= wanted) return {};
-  return fail(ErrorCode::kResourceExhausted, "its memory needs up to {} MiB on the disk of {}, which has less free",
-              wanted / kMiB, directory_);
+  if (std::uint64_t{fs.f_bavail} * fs.f_frsize >= bytes + kSpare) return {};
+  return fail(
+      ErrorCode::kResourceExhausted,
+      "a checkpoint of it needs up to {} MiB more on the disk of {}, which has less free; boxlite gc frees what is nobody's",
+      (bytes + kSpare) / kMiB, directory_);
+}
+
+// What the copy of its disk takes at most.
+std::uint64_t Capture::disk_room(const HomePaths& paths, const BoxRow& row) const {
+  if (!wish_.disk) return 0;
+  std::uint64_t bytes = disk_usage(paths.disk(row.id));
+  if (!flat_) return bytes;
+  for (const std::string& layer : layers_in(directory_)) bytes += disk_usage(layer);
+  return bytes + disk_usage(paths.base(row.image_id));
+}
+
+// What QEMU has of its own, in memory or swapped out.
+Result<std::uint64_t> Capture::memory_room() const {
+  if (!wish_.memory) return 0;
+  TRY_ASSIGN(const std::string status, read_file(fmt::format("/proc/{}/status", qemu_), 64U << 10U));
+  std::uint64_t kib = 0;
+  for (const std::string_view field : {"RssAnon:", "VmSwap:"}) {
+    const std::size_t at = status.find(field);
+    if (at == std::string::npos) continue;
+    const std::size_t begin = std::min(status.find_first_of("0123456789", at), status.size());
+    std::uint64_t more = 0;
+    std::from_chars(status.data() + begin, status.data() + status.size(), more);
+    kib += more;
+  }
+  return std::min(kib << 10U, record_.memory_bytes);
 }
 
 Result<void> Capture::ask(const Context& context, const BoxRow& row) {
@@ -251,8 +275,9 @@ Result<void> Capture::ask(const Context& context, const BoxRow& row) {
   if (wish_.memory) {
     TRY(check_run());
     TRY(describe_vm(context, row));
-    TRY(check_room());
   }
+  TRY_ASSIGN(const std::uint64_t memory, memory_room());
+  TRY(require_room(memory + disk_room_));
   const std::string disk = !wish_.disk ? "none" : flat_ ? "all" : "top";
   TRY(send_line(socket_.get(), dump_json({{"memory", wish_.memory}, {"disk", disk}, {"write_out", wish_.write_out}})));
   TRY_ASSIGN(const Json told, answer(wish_.memory ? std::optional(kRestPatience) : std::nullopt));

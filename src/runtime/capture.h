@@ -52,7 +52,9 @@ class Capture {
   Result<void> ask(const Context& context, const BoxRow& row);
   Result<Json> answer(std::optional<std::chrono::seconds> patience);
   Result<void> check_run() const;
-  Result<void> check_room() const;
+  Result<void> require_room(std::uint64_t bytes) const;
+  std::uint64_t disk_room(const HomePaths& paths, const BoxRow& row) const;
+  Result<std::uint64_t> memory_room() const;
   Result<void> describe_vm(const Context& context, const BoxRow& row);
   Result<void> copy_memory(const std::string& address);
   std::string file(std::string_view name) const;
@@ -62,6 +64,7 @@ class Capture {
   std::string name_;       // the same
   Wish wish_;
   bool flat_ = false;  // the copy of the disk has all of it
+  std::uint64_t disk_room_ = 0;
   ForkGuard lock_guard_;
   UniqueFd below_;  // what the VM's memory lies on, or none
   UniqueFd memory_;

@@ -20,6 +20,7 @@
 #include "runtime/box_config.h"
 #include "runtime/capture.h"
 #include "runtime/create.h"
+#include "runtime/images.h"
 #include "runtime/names.h"
 #include "runtime/snapshot.h"
 #include "runtime/start.h"
@@ -58,6 +59,8 @@ class Forking {
       (void)remove_tree(paths.box(new_id));
       (void)op.unlink_lock_files();
     });
+    // Until the row refers to the base: the parent may be the last that does, and be removed meanwhile.
+    TRY_ASSIGN(const OfdLock store, share_image_store(paths));
     const std::string directory = paths.new_box(new_id);
     TRY(sys::mkdir(directory, 0700));
     TRY(copy_file(paths.secrets(parent_.id), directory + "/secrets", 0600));

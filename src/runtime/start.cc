@@ -22,7 +22,9 @@
 // An undone start needs no undoing: the next one takes the next generation, and a shim of this one that should still be on its
 // way finds that out when it has the lease.
 #include "runtime/start.h"
+#include "disk/qcow2.h"
 #include "image/box_archive.h"
+#include "image/image_job.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -215,6 +217,7 @@ Result<ShimConfig> shim_config(const Context& context, const Host& host, const B
   if (config.box.options.security == "strict") TRY(require_all(host.isolation));
   TRY(check_room(config.home, config.vm.memory_mib));
   config.vm.layers = layers_in(context.paths.box(row.id));
+  TRY(check_stack(row, config.vm));
   config.programs = host.programs.vm;
   config.net_program = host.programs.net;
   if (::access(config.vm.base_image.c_str(), R_OK) < 0) {
@@ -224,6 +227,19 @@ Result<ShimConfig> shim_config(const Context& context, const Host& host, const B
     return fail_errno("the base disk of image {} ({}); {}", row.image_reference, config.vm.base_image, advice);
   }
   return config;
+}
+
+// With a frozen disk lost, what is left would be another disk. What cannot be read at all is told by QEMU.
+Result<void> check_stack(const BoxRow& row, const vmm::VmConfig& vm) {
+  const auto below = disk::backing_file(vm.overlay);
+  if (!below ||
+      *below == (vm.layers.empty() ? "../../bases/" + image::base_file_name(row.image_id) : layer_name(vm.layers.size() - 1)))
+    return {};
+  return fail(
+      ErrorCode::kCorrupt,
+      "box {}: its disk lies on {}, and of the frozen disks in {} only {} are there; bring the others back from a backup, "
+      "or go back to another snapshot: boxlite snapshot ls {}",
+      row.name, *below, vm.overlay.substr(0, vm.overlay.rfind('/')), vm.layers.size(), row.name);
 }
 
 // What a box's own checkpoint adds to that; nothing where there is none.
@@ -341,7 +357,12 @@ class Start {
     auto started = run_shim();
     if (started) return std::move(execution_);
     if (lock_) settle(started.error());
-    return std::unexpected(std::move(started).error().context("start box " + row_.name));
+    Error error = std::move(started).error().context("start box " + row_.name);
+    if (resumes_ && has_checkpoint(context_.paths.box(row_.id))) {
+      error = error.advice("its memory is kept: try again; should it never go on from that, it boots without: boxlite start " +
+                           discard_memory());
+    }
+    return std::unexpected(std::move(error));
   }
 
   /// After a failure: the box could not be restored, which may be the template's fault. Booted, it may start.
@@ -375,6 +396,7 @@ class Start {
     TRY_ASSIGN(row_, context_.database.begin_start(row_.id, {host_.boot, sys::utc_now(), restored}, ::geteuid() == 0));
     config->generation = row_.generation;
     config->vm.uid = row_.uid;
+    resumes_ = config->resume.has_value();
     FAILPOINT("start.intent");
     note(options_, "start is recorded");
     // Without the template's disk it boots with its own, which is whole.
@@ -430,13 +452,13 @@ class Start {
       return std::unexpected(
           added.error()
               .context(fmt::format("box {} has the memory of a running machine and cannot go on from it here", row_.name))
-              .advice(fmt::format("without its memory it boots with its disk as it is: boxlite start "
-                                  "--discard-memory {}",
-                                  row_.name)));
+              .advice("without its memory it boots with its disk as it is: boxlite start " + discard_memory()));
     }
     if (!config.resume) TRY(remove_old_memory(directory));
     return config;
   }
+
+  std::string discard_memory() const { return "--discard-memory " + row_.name; }
 
   Result<void> link_memory(const Template& from) const {
     return link_frozen(from.memory, context_.paths.box(row_.id) + "/memory");
@@ -521,6 +543,7 @@ class Start {
   BoxRow row_;
   std::optional<Template> from_;
   bool template_failed_ = false;
+  bool resumes_ = false;
   std::optional<Execution> execution_;
 };
 

@@ -69,6 +69,15 @@ def is_paused(boxlite, box):
 
 
 @needs_root
+def test_a_checkpoint_that_could_fill_the_disk_is_refused_and_the_box_goes_on(small, demo):
+    small.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
+    for words in (["fork", "a"], ["snapshot", "create", "a", "kept"], ["snapshot", "create", "-m", "a", "kept"], ["pause", "--to-disk", "a"]):
+        small.refused(*words, mentions=["box a", "less free", "boxlite gc"])
+        assert small.ok("exec", "a", "echo", "here") == "here\n"
+    assert [box["status"] for box in small.list()] == ["running"] and small.ok("snapshot", "ls", "-q", "a") == ""
+
+
+@needs_root
 def test_a_vm_that_finds_the_disk_full_is_paused_and_goes_on_when_there_is_space(small, demo):
     small.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
     writer = small.spawn("exec", "a", "sh", "-c", "dd if=/dev/urandom of=/root/data bs=1M count=16 && sync && sha256sum </root/data")

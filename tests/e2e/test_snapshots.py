@@ -159,6 +159,17 @@ def test_a_stream_of_100_mb_and_a_writer_are_not_disturbed(boxlite, demo, memory
     assert boxlite.ok("exec", "a", "sha256sum", "/big", timeout=BULK).split()[0] == wanted
 
 
+@pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="damages files that are not its own")
+def test_a_box_whose_frozen_disk_is_lost_does_not_start_with_what_is_left(boxlite, demo):
+    boxlite.ok("create", "--name", "a", demo, *SLEEP)
+    boxlite.ok("snapshot", "create", "a", "kept")
+    restore(boxlite, "kept", start=False)
+    os.unlink(f"{boxlite.home}/boxes/{boxlite.inspect('a')['id']}/layer-0.qcow2")
+    boxlite.refused("start", "a", mentions=["layer-0.qcow2", "boxlite snapshot ls a"])
+    restore(boxlite, "kept", start=False)
+    boxlite.ok("start", "a")
+
+
 def test_the_file_system_of_a_snapshot_is_whole_though_it_was_written_to(boxlite, demo):
     boxlite.ok("run", "-d", "--name", "a", demo, "sh", "-c", "i=0; while :; do i=$((i+1)); mkdir -p /d/$((i%50)); dd if=/dev/zero of=/d/$((i%50))/$i bs=4k count=8 2>/dev/null; rm -f /d/$(((i+25)%50))/*; done")
     wait_until(lambda: boxlite.ok("exec", "a", "sh", "-c", "ls /d | wc -l").strip() == "50", "it writes")

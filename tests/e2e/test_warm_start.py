@@ -345,6 +345,34 @@ def test_a_template_that_could_not_be_made_is_told_and_tried_again(boxlite, demo
     assert starts(boxlite) == (1, 3) and len(templates(boxlite)) == 1 and info(boxlite)["template_failures"] == []
 
 
+def test_twelve_templates_are_kept_and_the_one_that_was_used_longest_ago_goes(boxlite, demo):
+    boxlite.ok("run", "--rm", "--network", "none", demo, "true")
+    (first,) = templates(boxlite)
+    for number in range(11):  # of other machines, as far as their names tell
+        copy = f"{first.rpartition('-')[0][:-2]}{number:02}-{number:08}"
+        shutil.copytree(first, copy)
+        os.utime(f"{copy}/checkpoint.json", (time.time() - 1000 - number,) * 2)
+    identity.give(f"{boxlite.home}/templates")
+    boxlite.ok("run", "--rm", demo, "true")
+    kept = templates(boxlite)
+    assert len(kept) == 12 and first in kept and copy not in kept
+
+
+def test_run_tells_where_the_time_went(boxlite, demo):
+    for start in ("there is no template", "template is there"):
+        if start == "template is there":
+            boxlite.ok("run", "--rm", demo, "true")
+        environment = {} if start == "template is there" else {"BOXLITE_COLD": "1"}
+        finished = boxlite("run", "--rm", "--timing", demo, "echo", "here", environment=environment)
+        assert (finished.code, finished.out) == (0, "here\n"), str(finished)
+        head, *lines = finished.err.splitlines()
+        assert head.split() == ["at", "ms", "step", "ms"]
+        steps = [re.fullmatch(r" *(\d+\.\d) +(\d+\.\d)  (.*)", line).groups() for line in lines]
+        assert [name for _, _, name in steps][0] == "box is made" and {start, "command has ended", "box is removed"} <= {name for _, _, name in steps}
+        at = [float(since) for since, _, _ in steps]
+        assert at == sorted(at) and abs(sum(float(more) for _, more, _ in steps) - at[-1]) < 0.1 * len(steps)
+
+
 def maker(boxlite):
     """The process that makes a template, once its VM is there: (it, that QEMU), or nothing. The kernel keeps 15 letters of a name."""
     mine = census.processes(boxlite.home)

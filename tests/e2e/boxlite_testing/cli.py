@@ -13,7 +13,7 @@ from boxlite_testing.waiting import DEADLINE
 
 REPOSITORY = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 BIN_DIR = os.environ.get("BOXLITE_BIN_DIR", os.path.join(REPOSITORY, "build", "bin"))
-# A run in which all boxes boot: BOXLITE_TEST_COLD=1. In any other they go on from templates.
+# A run in which all boxes boot: BOXLITE_TEST_COLD=1, or all (fixtures.py). In any other they go on from templates.
 COLD = {"BOXLITE_COLD": "1"} if os.environ.get("BOXLITE_TEST_COLD") else {}
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -53,8 +53,9 @@ def used(request, homes):
 
 @pytest.fixture
 def used_warm(used):
-    """As `used`; boxes go on from templates, in a run in which all others boot too."""
-    used.environment.pop("BOXLITE_COLD", None)
+    """As `used`; boxes go on from templates, in a run in which all others boot too (BOXLITE_TEST_COLD=all: these boot as well)."""
+    if os.environ.get("BOXLITE_TEST_COLD") != "all":
+        used.environment.pop("BOXLITE_COLD", None)
     return used
 
 
