@@ -200,6 +200,19 @@ std::optional<Template> template_for(const Context& context, const Host& host, c
   return ensure_template(context.paths, host.programs, host.boot, wish);
 }
 
+// With a frozen disk lost, what is left would be another disk. What cannot be read at all is told by QEMU.
+Result<void> check_stack(const BoxRow& row, const vmm::VmConfig& vm) {
+  const auto below = disk::backing_file(vm.overlay);
+  if (!below ||
+      *below == (vm.layers.empty() ? "../../bases/" + image::base_file_name(row.image_id) : layer_name(vm.layers.size() - 1)))
+    return {};
+  return fail(
+      ErrorCode::kCorrupt,
+      "box {}: its disk lies on {}, and of the frozen disks in {} only {} are there; bring the others back from a backup, "
+      "or go back to another snapshot: boxlite snapshot ls {}",
+      row.name, *below, vm.overlay.substr(0, vm.overlay.rfind('/')), vm.layers.size(), row.name);
+}
+
 Result<ShimConfig> shim_config(const Context& context, const Host& host, const BoxRow& row, const StartOptions& options) {
   TRY_ASSIGN(const BoxSecrets secrets, read_secrets(context.paths.secrets(row.id)));
   ShimConfig config;
@@ -227,19 +240,6 @@ Result<ShimConfig> shim_config(const Context& context, const Host& host, const B
     return fail_errno("the base disk of image {} ({}); {}", row.image_reference, config.vm.base_image, advice);
   }
   return config;
-}
-
-// With a frozen disk lost, what is left would be another disk. What cannot be read at all is told by QEMU.
-Result<void> check_stack(const BoxRow& row, const vmm::VmConfig& vm) {
-  const auto below = disk::backing_file(vm.overlay);
-  if (!below ||
-      *below == (vm.layers.empty() ? "../../bases/" + image::base_file_name(row.image_id) : layer_name(vm.layers.size() - 1)))
-    return {};
-  return fail(
-      ErrorCode::kCorrupt,
-      "box {}: its disk lies on {}, and of the frozen disks in {} only {} are there; bring the others back from a backup, "
-      "or go back to another snapshot: boxlite snapshot ls {}",
-      row.name, *below, vm.overlay.substr(0, vm.overlay.rfind('/')), vm.layers.size(), row.name);
 }
 
 // What a box's own checkpoint adds to that; nothing where there is none.
