@@ -114,6 +114,7 @@ class Bench:
     def __init__(self, directory):
         self.directory = directory
         self.figures = []
+        self.podman_runtimes = {}
         self.boxlite = Boxlite()
         self.demo = "oci:" + oci.write_demo(f"{directory}/demo")
         self.boxlite.ok("pull", self.demo)
@@ -126,6 +127,13 @@ class Bench:
         self.figures.append(figure)
         bound = f"  (≤ {at_most})" if at_most else f"  (≥ {at_least})" if at_least else ""
         print(f"{what:<66} {ours:>10.3f} {peer:>10.3f} {unit:<4} {figure['ratio']:>7.2f}{bound}", flush=True)
+
+    def runtime(self):
+        """Podman's, the faster one."""
+        if not self.podman_runtimes:
+            self._runtime, self.podman_runtimes = Podman.faster(self.directory, oci.busybox_layer())
+            print(f"    podman's runtimes: {self.podman_runtimes}")
+        return self._runtime
 
     def idle_box(self):
         self.boxlite.ok("run", "-d", "--name", "idle", self.demo, "sleep", "infinity")
@@ -156,7 +164,7 @@ class Bench:
 
         def run(*options):
             return lambda: self.boxlite.ok("run", "--rm", *options, "bench", "true")
-        with Podman(self.directory, oci.busybox_layer()) as podman:
+        with Podman(self.directory, oci.busybox_layer(), self.runtime()) as podman:
             ours, peer = alternate(run("--network", "none"), lambda: podman.run("true", network="none"), ROUNDS)
             self.report("warm `run --rm --network none IMAGE true` ÷ podman's", ours, peer, "s", 1.0)
             ours, floor = alternate(run("--network", "none"), raw.seconds, ROUNDS, itself=True)
@@ -294,7 +302,7 @@ class Bench:
 
     def exec(self):
         self.idle_box()
-        with Podman(self.directory, oci.busybox_layer()) as podman:
+        with Podman(self.directory, oci.busybox_layer(), self.runtime()) as podman:
             ours, peer = alternate(lambda: self.boxlite.ok("exec", "idle", "true"), lambda: podman.exec("true"), 25)
         self.boxlite.ok("rm", "-f", "idle")
         self.report("`exec true` ÷ `podman exec`", ours, peer, "s", 0.4)
@@ -376,7 +384,7 @@ class Bench:
         layer = toolchain_image()
         image = "oci:" + oci.write_layout(f"{self.directory}/toolchain", [layer], oci.DEMO_CONFIG)
         self.boxlite.ok("run", "-d", "--name", "work", "--memory", "1g", image, "sleep", "infinity")
-        with Podman(self.directory, layer) as podman:
+        with Podman(self.directory, layer, self.runtime()) as podman:
             for name, command in JOBS.items():
                 ours, peer = alternate(lambda: self.boxlite.ok("exec", "work", *command, timeout=600),
                                        lambda: podman.exec(*command), 3)
@@ -446,7 +454,8 @@ def main():
         finally:
             bench.boxlite.close()
     now = datetime.datetime.now(datetime.timezone.utc)
-    result = {"date": now.strftime("%Y-%m-%dT%H:%M:%SZ"), **machine(), "accelerator": accelerator, "figures": bench.figures}
+    result = {"date": now.strftime("%Y-%m-%dT%H:%M:%SZ"), **machine(), "accelerator": accelerator, "podman_runtimes": bench.podman_runtimes,
+              "figures": bench.figures}
     parts = "" if wanted == everything else "-" + "-".join(wanted)
     path = os.path.join(REPOSITORY, "docs", "results", f"{result['date'][:10]}-bench{parts}.json")
     with open(path, "w") as file:

@@ -38,9 +38,9 @@ constexpr mode_t kFrozen = 0444;
 
 std::string snapshots_of(const std::string& box) { return box + "/snapshots"; }
 
-// At no moment is there none.
+// At no moment is there none. One that a kill leaves is the next one's, who begins with the same file; gc takes none of this name.
 Result<void> replace_by_link(const std::string& from, const std::string& to) {
-  const std::string made = to + ".new";
+  const std::string made = to + ".placing";
   TRY(sys::unlink(made));
   TRY(link_frozen(from, made));
   TRY(sys::rename(made, to));
