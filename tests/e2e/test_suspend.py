@@ -400,14 +400,15 @@ def test_a_box_whose_command_ends_before_it_stands_still_is_told_as_ended(boxlit
 
 
 @pytest.mark.parametrize("cold", ["", "1"], ids=["from_a_template", "booted"])
-def test_no_checkpoint_is_of_two_runs_of_a_box(counting, cold):
-    client = begun(counting)
-    counting.ok("restart", "-t", "0", "a", environment={"BOXLITE_COLD": cold})
+def test_no_checkpoint_is_of_two_runs_of_a_box(boxlite, demo, cold):
+    boxlite.ok("run", "-d", "--name", "a", demo, "sh", "-c", COUNT, environment={"BOXLITE_COLD": ""})
+    client = begun(boxlite)
+    boxlite.ok("restart", "-t", "0", "a", environment={"BOXLITE_COLD": cold})
     os.kill(client.pid, signal.SIGCONT)
     _, err = client.communicate(timeout=120)
     assert client.returncode == 125 and b"restarted" in err, err
-    counts_on(counting)
-    assert counting.status("a") == "running"
+    counts_on(boxlite)
+    assert boxlite.status("a") == "running"
 
 
 def test_the_clock_does_not_fall_behind_by_what_it_stood_still(counting):
