@@ -176,6 +176,7 @@ class Podman:
                     seen[name] = statistics.median(times[1:])
             except subprocess.CalledProcessError as refused:
                 seen[name] = refused.stderr.decode().strip().splitlines()[-1]
+                subprocess.run([*podman._command, "rm", "-f", "peer"], capture_output=True)
                 podman.remove()
         return min((time, runtime) for time, runtime in ((seen["crun"], cls.CRUN), (seen["runc"], cls.RUNC)) if isinstance(time, float))[1], seen
 
@@ -200,6 +201,8 @@ class Podman:
         self.remove()
 
     def remove(self):
+        # A container that has failed is cleaned up in the background.
+        wait_until(lambda: subprocess.run(["pgrep", "-f", self._storage], capture_output=True).returncode != 0, "podman is done")
         # overlay storage leaves its own bind mount behind
-        subprocess.run(["umount", f"{self._storage}/root/overlay"], capture_output=True)
+        subprocess.run(["umount", "--recursive", "--lazy", f"{self._storage}/root/overlay"], capture_output=True)
         subprocess.run(["rm", "-rf", self._storage], check=True)
