@@ -238,6 +238,11 @@ Result<CheckpointRecord> take_record(const std::string& directory, const BoxConf
   if (record->memory_bytes != memory_bytes || record->stdout_offset > kMaxOffset || record->stderr_offset > kMaxOffset)
     return fail(ErrorCode::kCorrupt, "{}: its checkpoint is of another box", archive);
   if (auto fits = check_files(directory, *record); !fits) return std::unexpected(fits.error().context(archive));
+  if (has_memory && record->memory_crc32) {
+    TRY_ASSIGN(const std::uint32_t sum, memory_checksum(fmt::format("{}/{}", directory, image::kMemoryMember)));
+    if (sum != *record->memory_crc32)
+      return fail(ErrorCode::kCorrupt, "{}: the memory in it does not have its checksum", archive);
+  }
   record->boot_id.clear();
   record->created_at = sys::utc_now();
   TRY(write_file_volatile(directory + "/checkpoint.json", dump_json(to_json(*record), 1) + "\n", 0600));

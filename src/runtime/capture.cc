@@ -318,6 +318,7 @@ Result<void> Capture::sync_and_end() {
     if (::chmod(file(name).c_str(), 0444) < 0) return fail_errno("chmod {}", file(name));
     TRY(sync_file(file(name)));
   }
+  TRY_ASSIGN(record_.memory_crc32, memory_checksum(file("memory")));
   TRY(write_file_atomic(file("checkpoint.json"), dump_json(to_json(record_), 1) + "\n", 0600));
   FAILPOINT("capture.recorded");
   TRY(send_line(socket_.get(), "end"));

@@ -1,12 +1,15 @@
 #include "runtime/checkpoint.h"
 
+#include <endian.h>
 #include <fcntl.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cmath>
+#include <cstring>
 
 #include "base/file.h"
 #include "base/sys.h"
@@ -52,15 +55,17 @@ std::string host_cpu() {
 }  // namespace
 
 Json to_json(const CheckpointRecord& record) {
-  return {{"version", kCheckpointVersion},
-          {"machine", record.machine},
-          {"memory_bytes", record.memory_bytes},
-          {"device_state_crc32", record.device_state_crc32},
-          {"stdout_offset", record.stdout_offset},
-          {"stderr_offset", record.stderr_offset},
-          {"boot_id", record.boot_id},
-          {"box_id", record.box_id},
-          {"created_at", record.created_at}};
+  Json json = {{"version", kCheckpointVersion},
+               {"machine", record.machine},
+               {"memory_bytes", record.memory_bytes},
+               {"device_state_crc32", record.device_state_crc32},
+               {"stdout_offset", record.stdout_offset},
+               {"stderr_offset", record.stderr_offset},
+               {"boot_id", record.boot_id},
+               {"box_id", record.box_id},
+               {"created_at", record.created_at}};
+  if (record.memory_crc32) json["memory_crc32"] = *record.memory_crc32;
+  return json;
 }
 
 Result<std::optional<CheckpointRecord>> read_checkpoint(const std::string& directory) {
@@ -76,6 +81,9 @@ Result<std::optional<CheckpointRecord>> read_checkpoint(const std::string& direc
   TRY_ASSIGN(record.machine, json_get<Json>(json, "machine", path));
   TRY_ASSIGN(record.memory_bytes, json_get<std::uint64_t>(json, "memory_bytes", path));
   TRY_ASSIGN(record.device_state_crc32, json_get<std::uint32_t>(json, "device_state_crc32", path));
+  if (json.contains("memory_crc32")) {
+    TRY_ASSIGN(record.memory_crc32, json_get<std::uint32_t>(json, "memory_crc32", path));
+  }
   TRY_ASSIGN(record.stdout_offset, json_get<std::uint64_t>(json, "stdout_offset", path));
   TRY_ASSIGN(record.stderr_offset, json_get<std::uint64_t>(json, "stderr_offset", path));
   TRY_ASSIGN(record.boot_id, json_get<std::string>(json, "boot_id", path));
@@ -89,6 +97,30 @@ bool has_checkpoint(const std::string& directory) { return ::access((directory +
 Result<std::uint32_t> device_state_checksum(const std::string& path) {
   TRY_ASSIGN(const std::string state, read_file(path, kMaxDeviceState));
   return static_cast<std::uint32_t>(::crc32(0, reinterpret_cast<const Bytef*>(state.data()), static_cast<uInt>(state.size())));
+}
+
+Result<std::uint32_t> memory_checksum(const std::string& path) {
+  constexpr std::size_t kPage = 4096;
+  constexpr off_t kPart = 256 * kPage;
+  TRY_ASSIGN(const UniqueFd file, sys::open(path, O_RDONLY | O_NOFOLLOW));
+  std::vector<std::byte> part(kPart);
+  const std::vector<std::byte> zeros(kPage);
+  uLong sum = 0;
+  for (off_t at = 0;; at += kPart) {
+    const off_t data = ::lseek(file.get(), at, SEEK_DATA);
+    if (data < 0 && errno == ENXIO) return static_cast<std::uint32_t>(sum);
+    if (data < 0) return fail_errno("look for data in {}", path);
+    at = data / kPart * kPart;
+    const ssize_t count = ::pread(file.get(), part.data(), part.size(), at);
+    if (count < 0) return fail_errno("read {}", path);
+    std::fill(part.begin() + count, part.end(), std::byte{});
+    for (std::size_t page = 0; page < part.size(); page += kPage) {
+      if (std::memcmp(part.data() + page, zeros.data(), kPage) == 0) continue;
+      std::uint64_t offset = htole64(static_cast<std::uint64_t>(at) + page);
+      sum = ::crc32(sum, reinterpret_cast<const Bytef*>(&offset), sizeof offset);
+      sum = ::crc32(sum, reinterpret_cast<const Bytef*>(part.data() + page), kPage);
+    }
+  }
 }
 
 Result<void> check_files(const std::string& directory, const CheckpointRecord& record) {

@@ -23,7 +23,8 @@ struct CheckpointRecord {
   Json machine;                    // what must be equal; of the disk alone: null
   std::uint64_t memory_bytes = 0;  // 0: of the disk alone
   std::uint32_t device_state_crc32 = 0;
-  std::uint64_t stdout_offset = 0;  // to where the main command's output had been read
+  std::optional<std::uint32_t> memory_crc32;  // of one that stays; without: a fork's, a template's, or one of the disk alone
+  std::uint64_t stdout_offset = 0;            // to where the main command's output had been read
   std::uint64_t stderr_offset = 0;
   std::string boot_id;  // the memory is not on the disk yet, and gone with this boot of the host; "": it is
   std::string box_id;   // that it is of; "": a template
@@ -38,6 +39,10 @@ bool has_checkpoint(const std::string& directory);
 
 /// The files belong to the record, as far as can be told quickly: sizes, and the checksum of the device state.
 Result<void> check_files(const std::string& directory, const CheckpointRecord& record);
+
+/// CRC-32 of the pages of 4096 bytes of a memory that are not all zeros, each behind its offset (8 bytes, little-endian): however
+/// sparse the file is. Reads all that is in it: only where somebody asks whether it is whole.
+Result<std::uint32_t> memory_checksum(const std::string& path);
 
 /// CRC-32 of the device state.
 Result<std::uint32_t> device_state_checksum(const std::string& path);

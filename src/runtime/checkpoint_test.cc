@@ -1,6 +1,8 @@
 #include "runtime/checkpoint.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "base/file.h"
 
@@ -26,6 +28,7 @@ CheckpointRecord example() {
                     {"tsc_khz", 2'000'000}};
   record.memory_bytes = 4096;
   record.device_state_crc32 = 0xcbf43926;  // of "123456789"
+  record.memory_crc32 = 0x12345678;
   record.stdout_offset = 7;
   record.stderr_offset = std::uint64_t{1} << 40U;
   record.boot_id = "b";
@@ -40,6 +43,27 @@ TEST_F(CheckpointTest, ARecordIsReadBackAsItWasWritten) {
   const auto got = read_checkpoint(directory_.path());
   ASSERT_TRUE(got && *got);
   EXPECT_EQ(to_json(**got), to_json(example()));
+}
+
+TEST_F(CheckpointTest, TheChecksumOfAMemoryIsOfItsPagesHoweverSparseItIs) {
+  std::string text(std::size_t{4} << 20U, '\0');
+  text[5000] = 'x';
+  text[text.size() - 1] = 'y';
+  write("full", text);
+  const std::string sparse = directory_.path() + "/sparse";
+  const UniqueFd file(::open(sparse.c_str(), O_RDWR | O_CREAT, 0600));
+  ASSERT_EQ(::ftruncate(file.get(), static_cast<off_t>(text.size())), 0);
+  ASSERT_EQ(*memory_checksum(sparse), 0U) << "nothing is in it";
+  for (const off_t at : {off_t{5000}, static_cast<off_t>(text.size()) - 1})
+    ASSERT_EQ(::pwrite(file.get(), &text[static_cast<std::size_t>(at)], 1, at), 1);
+  const std::uint32_t sum = *memory_checksum(sparse);
+  EXPECT_EQ(*memory_checksum(directory_.path() + "/full"), sum);
+  ASSERT_EQ(::pwrite(file.get(), "z", 1, 5001), 1);
+  EXPECT_NE(*memory_checksum(sparse), sum) << "another byte";
+  text[5000] = '\0';
+  text[5000 + 4096] = 'x';
+  write("full", text);
+  EXPECT_NE(*memory_checksum(directory_.path() + "/full"), sum) << "another place";
 }
 
 TEST_F(CheckpointTest, WhatCannotBeUnderstoodIsNotThoughtMissing) {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "base/process.h"
 #include "base/sys.h"
 #include "image/box_archive.h"
+#include "runtime/checkpoint.h"
 #include "runtime/disk_usage.h"
 #include "runtime/garbage.h"
 #include "runtime/image_removal.h"
@@ -57,6 +59,18 @@ Result<std::string> find_checker(const std::string& program) {
   // An ordinary user's PATH often is without it.
   if (!found && ::access(("/usr/sbin/" + program).c_str(), X_OK) == 0) return "/usr/sbin/" + program;
   return found;
+}
+
+// Reads the memory that is kept in a directory. nullopt: there is none, or it has gone meanwhile.
+std::optional<Result<std::string>> memory_damage(const std::string& directory) {
+  const auto record = read_checkpoint(directory);
+  if (!record || !*record || !(*record)->memory_crc32) return std::nullopt;
+  const std::string memory = directory + "/memory";
+  const auto sum = memory_checksum(memory);
+  const auto again = read_checkpoint(directory);
+  if (!again || !*again || (*again)->created_at != (*record)->created_at) return std::nullopt;
+  if (!sum) return std::unexpected(sum.error());
+  return *sum == *(*record)->memory_crc32 ? std::string() : memory + " does not have its checksum";
 }
 
 }  // namespace
@@ -114,7 +128,7 @@ void check_image_contents(const Context& context, Findings& findings) {
   }
   std::size_t checked = 0;
   bool fine = true;
-  const auto take = [&](const Result<std::string>& damage, const char* remedy) {
+  const auto take = [&](const Result<std::string>& damage, const std::string& remedy) {
     ++checked;
     if (damage && damage->empty()) return;
     fine = false;
@@ -137,7 +151,18 @@ void check_image_contents(const Context& context, Findings& findings) {
     take(base_damage(*e2fsck, fmt::format("{}/{}", paths.bases(), name)),
          "boxes' disks lie on it: save what is in them (boxlite cp), remove them and their image, and get it again");
   }
-  if (fine) findings.ok("contents", fmt::format("{} blobs and base disks were read: all are whole", checked));
+  const auto boxes = context.database.boxes();
+  if (!boxes) return;  // is told of already
+  for (const BoxRow& box : *boxes) {
+    const std::string directory = paths.box(box.id);
+    if (const auto damage = memory_damage(directory)) take(*damage, "boxlite start --discard-memory " + box.name);
+    for (const std::string& name : names_in(directory + "/snapshots")) {
+      if (const auto damage = memory_damage(directory + "/snapshots/" + name))
+        take(*damage,
+             fmt::format("restored, it is started with --discard-memory; boxlite snapshot rm {} {} removes it", box.name, name));
+    }
+  }
+  if (fine) findings.ok("contents", fmt::format("{} blobs, base disks and memories were read: all are whole", checked));
 }
 
 }  // namespace boxlite

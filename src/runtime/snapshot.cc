@@ -38,7 +38,8 @@ constexpr mode_t kFrozen = 0444;
 
 std::string snapshots_of(const std::string& box) { return box + "/snapshots"; }
 
-// At no moment is there none. One that a kill leaves is the next one's, who begins with the same file; gc takes none of this name.
+// At no moment is there none. One that a kill leaves is the next one's, who begins with the same file; gc takes none of this
+// name.
 Result<void> replace_by_link(const std::string& from, const std::string& to) {
   const std::string made = to + ".placing";
   TRY(sys::unlink(made));
@@ -165,7 +166,11 @@ Result<void> with_frozen_box(
   TRY_ASSIGN(const std::string work, begin_snapshot(box));
   const Defer discard([&work] { (void)remove_tree(work); });
   TRY(capture.move_into(work));
-  return use(work, capture.record());
+  CheckpointRecord record = capture.record();
+  if (memory) {
+    TRY_ASSIGN(record.memory_crc32, memory_checksum(work + "/memory"));
+  }
+  return use(work, record);
 }
 
 Result<void> create_snapshot(Context& context, const BoxRow& row, const std::string& name, bool memory) {

@@ -367,6 +367,18 @@ def test_the_small_archive_is_taken_as_it_is(boxlite, small, archive):
     assert boxlite.status("a") == "created"
 
 
+def test_a_memory_without_its_checksum_is_no_boxs(boxlite, elsewhere, demo, archive):
+    boxlite.ok("run", "-d", "--name", "a", demo, *SLEEP)
+    boxlite.ok("export", "--memory", "-o", archive, "a")
+    plain = subprocess.run(["zstd", "-dc", archive], check=True, capture_output=True).stdout
+    changed = re.sub(rb'("memory_crc32": ?\d*)(\d)', lambda found: found[1] + (b"1" if found[2] == b"0" else b"0"), plain, count=1)
+    assert len(changed) == len(plain) and changed != plain
+    for data, code in ((plain, 0), (changed, 125)):
+        pack(archive, data)
+        finished = elsewhere("import", archive)
+        assert finished.code == code and ("does not have its checksum" in finished.err) == (code != 0), str(finished)
+
+
 @pytest.mark.parametrize("what", HOSTILE)
 def test_nothing_in_an_archive_is_trusted(fresh, small, archive, folder, what):
     write(archive, HOSTILE[what](small))

@@ -361,6 +361,31 @@ def test_what_a_box_has_written_into_files_that_tell_who_it_is_stays(boxlite, de
     assert boxlite.ok("exec", "a", "sh", "-c", f"hostname; head -n 99 {files}") == before
 
 
+@pytest.mark.skipif(not identity.OBSERVER_IS_ROOT, reason="damages files that are not its own")
+def test_a_memory_that_is_damaged_on_the_disk_is_found_by_doctor(counting):
+    counting.ok("snapshot", "create", "--memory", "a", "kept")
+    suspend(counting)
+    assert boxes_and_memories(counting) == []
+    for path in (f"{checkpoint(counting)}/memory", f"{checkpoint(counting)}/snapshots/kept/memory"):
+        with open(path, "r+b") as file:
+            file.seek(5 << 20)
+            byte = file.read(1)
+            file.seek(5 << 20)
+            file.write(bytes([byte[0] ^ 1]))
+    found = boxes_and_memories(counting)
+    assert [finding["text"].rpartition("/boxes/")[2].partition("/")[2] for finding in found] == [
+        "memory does not have its checksum", "snapshots/kept/memory does not have its checksum"], found
+    assert "--discard-memory a" in found[0]["remedy"] and "snapshot rm a kept" in found[1]["remedy"]
+    counting.ok("start", "--discard-memory", "a")
+    counting.ok("snapshot", "rm", "a", "kept")
+    assert boxes_and_memories(counting) == []
+
+
+def boxes_and_memories(boxlite):
+    findings = json.loads(boxlite("doctor", "--format", "json").out)
+    return [finding for finding in findings if finding["subject"] == "contents" and finding["level"] == "problem"]
+
+
 @pytest.mark.parametrize("place", ["resume.loaded", "resume.used"])
 def test_a_start_that_fails_before_it_has_used_the_checkpoint_keeps_it(counting, place):
     suspend(counting)
