@@ -101,7 +101,7 @@ class Beat:
         self.last, self.longest = time.perf_counter(), 0.0
         action()
         time.sleep(0.2)
-        return self.longest
+        return max(self.longest, time.perf_counter() - self.last)
 
     def __enter__(self):
         return self
@@ -152,8 +152,8 @@ class Bench:
         self.boxlite.ok("tag", self.demo, "bench:latest")
         self.boxlite.ok("run", "--rm", "--network", "none", "bench", "true")
         image = self.boxlite.ok("images", "-q", "--no-trunc", "bench").strip().removeprefix("sha256:")
-        (template,) = [f"{self.boxlite.home}/templates/{name}" for name in os.listdir(f"{self.boxlite.home}/templates")
-                       if os.path.isdir(f"{self.boxlite.home}/templates/{name}")]
+        there = [f"{self.boxlite.home}/templates/{name}" for name in os.listdir(f"{self.boxlite.home}/templates")]
+        template = max(filter(os.path.isdir, there), key=lambda path: os.stat(f"{path}/checkpoint.json").st_mtime)  # just used
         with without_image(template):
             restored_id = self.boxlite.ok("run", "-d", "--name", "restored", "--network", "none", "bench", "sleep", "infinity").strip()
             raw = RawRestore(self.directory, census.qemu(self.boxlite.home, restored_id), template, f"{self.boxlite.home}/bases/{image}.ext4")

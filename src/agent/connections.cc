@@ -75,16 +75,18 @@ class Namespaces {
     const Defer back([&own] { (void)::setns(own.get(), CLONE_NEWNET); });
     const std::unique_ptr<DIR, int (*)(DIR*)> processes(::opendir("/proc"), ::closedir);
     if (!processes) return fail_errno("list processes");
+    Result<void> all;
     while (const dirent* entry = ::readdir(processes.get())) {
       if (entry->d_name[0] < '0' || entry->d_name[0] > '9') continue;
       const auto name = sys::open(fmt::format("/proc/{}/ns/net", entry->d_name), O_RDONLY);
       if (!name) continue;  // it has ended
       TRY_ASSIGN(const struct stat st, sys::fstat(name->get()));
       if (!known_.insert(st.st_ino).second) continue;
-      if (::setns(name->get(), CLONE_NEWNET) < 0) return fail_errno("enter a network namespace of the box");
-      TRY(look_at_this());
+      Result<void> seen =
+          ::setns(name->get(), CLONE_NEWNET) < 0 ? fail_errno("enter a network namespace of the box") : look_at_this();
+      if (all && !seen) all = std::move(seen);
     }
-    return {};
+    return all;
   }
 
   const std::vector<UniqueFd>& sockets() const { return sockets_; }
@@ -176,16 +178,23 @@ Result<void> destroy(int socket, const inet_diag_msg& connection) {
 
 Result<void> break_connections() {
   Namespaces namespaces;
-  TRY(namespaces.look());
+  Result<void> all = namespaces.look();
+  const auto note = [&all](Result<void> done) {
+    if (all && !done) all = std::move(done);
+  };
   for (const UniqueFd& socket : namespaces.sockets()) {
     for (const int family : {AF_INET, AF_INET6}) {
-      TRY_ASSIGN(const std::vector<inet_diag_msg> connections, connections_of(socket.get(), family));
-      for (const inet_diag_msg& connection : connections) {
-        if (!namespaces.has(peer_of(connection))) TRY(destroy(socket.get(), connection));
+      auto connections = connections_of(socket.get(), family);
+      if (!connections) {
+        note(std::unexpected(std::move(connections).error()));
+        continue;
+      }
+      for (const inet_diag_msg& connection : *connections) {
+        if (!namespaces.has(peer_of(connection))) note(destroy(socket.get(), connection));
       }
     }
   }
-  return {};
+  return all;
 }
 
 }  // namespace boxlite::agent

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <string_view>
 
 #include "agent/in_root.h"
@@ -26,7 +27,8 @@ Result<void> rename_host(pid_t main, const std::string& name) {
 // In place: others have the file open, mounted, or watched. A file that is none, or is missing, stays as it is.
 Result<void> rewrite(int root, const std::string& path, std::string_view contents) {
   const auto file = open_in_root(root, path, O_WRONLY | O_NONBLOCK | O_NOCTTY);
-  if (!file) return {};
+  if (!file && file.error().error_number() == ENOENT) return {};
+  if (!file) return std::unexpected(file.error());
   TRY_ASSIGN(const struct stat st, sys::fstat(file->get()));
   if (!S_ISREG(st.st_mode)) return {};
   // What is overwritten needs no room on a full disk.
@@ -39,11 +41,11 @@ Result<void> rewrite(int root, const std::string& path, std::string_view content
 Result<void> replace_in(int root, const std::string& path, const std::string& before, const std::string& now) {
   constexpr std::size_t kMost = std::size_t{1} << 20U;
   if (before == now || before.empty()) return {};
-  auto text = read_in_root(root, path, kMost);
-  if (!text || !*text) return {};
-  const std::size_t at = (*text)->find(before);
+  TRY_ASSIGN(std::optional<std::string> text, read_in_root(root, path, kMost));
+  if (!text) return {};
+  const std::size_t at = text->find(before);
   if (at == std::string::npos) return {};
-  return rewrite(root, path, (*text)->replace(at, before.size(), now));
+  return rewrite(root, path, text->replace(at, before.size(), now));
 }
 
 // One that is empty is made at the first boot, by whoever wants one: machine-id(5).

@@ -167,7 +167,7 @@ Result<void> Capture::prepare(const BoxRow& row, const HomePaths& paths) {
   const std::vector<std::string> layers = layers_in(directory_);
   flat_ = layers.size() >= kMostLayers;
   disk_room_ = disk_room(paths, row);
-  TRY(require_room(disk_room_ + (wish_.memory ? disk_usage(directory_ + "/memory") : 0)));
+  TRY(require_checkpoint_room(directory_, disk_room_ + (wish_.memory ? disk_usage(directory_ + "/memory") : 0)));
   if (wish_.memory) {
     record_.memory_bytes = config.options.memory_mib * kMiB;
     TRY_ASSIGN(memory_, sys::open(file("memory"), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
@@ -232,15 +232,15 @@ Result<void> Capture::check_run() const {
 }
 
 // So that it does not fill the disk that it and others live on.
-Result<void> Capture::require_room(std::uint64_t bytes) const {
+Result<void> require_checkpoint_room(const std::string& box_directory, std::uint64_t bytes) {
   constexpr std::uint64_t kSpare = 64 * kMiB;
   struct statvfs fs = {};
-  if (::statvfs(directory_.c_str(), &fs) < 0) return fail_errno("statvfs {}", directory_);
+  if (::statvfs(box_directory.c_str(), &fs) < 0) return fail_errno("statvfs {}", box_directory);
   if (std::uint64_t{fs.f_bavail} * fs.f_frsize >= bytes + kSpare) return {};
   return fail(
       ErrorCode::kResourceExhausted,
       "a checkpoint of it needs up to {} MiB more on the disk of {}, which has less free; boxlite gc frees what is nobody's",
-      (bytes + kSpare) / kMiB, directory_);
+      (bytes + kSpare) / kMiB, box_directory);
 }
 
 // What the copy of its disk takes at most.
@@ -277,7 +277,7 @@ Result<void> Capture::ask(const Context& context, const BoxRow& row) {
     TRY(describe_vm(context, row));
   }
   TRY_ASSIGN(const std::uint64_t memory, memory_room());
-  TRY(require_room(memory + disk_room_));
+  TRY(require_checkpoint_room(directory_, memory + disk_room_));
   const std::string disk = !wish_.disk ? "none" : flat_ ? "all" : "top";
   TRY(send_line(socket_.get(), dump_json({{"memory", wish_.memory}, {"disk", disk}, {"write_out", wish_.write_out}})));
   TRY_ASSIGN(const Json told, answer(wish_.memory ? std::optional(kRestPatience) : std::nullopt));

@@ -52,7 +52,6 @@ class Capture {
   Result<void> ask(const Context& context, const BoxRow& row);
   Result<Json> answer(std::optional<std::chrono::seconds> patience);
   Result<void> check_run() const;
-  Result<void> require_room(std::uint64_t bytes) const;
   std::uint64_t disk_room(const HomePaths& paths, const BoxRow& row) const;
   Result<std::uint64_t> memory_room() const;
   Result<void> describe_vm(const Context& context, const BoxRow& row);
@@ -79,6 +78,9 @@ class Capture {
 /// operation lock while it does not run.
 std::vector<std::string> capture_leftovers(const std::string& box_directory);
 Result<void> remove_capture_leftovers(const std::string& box_directory);
+
+/// kResourceExhausted: so much and some spare is not free where the box is.
+Result<void> require_checkpoint_room(const std::string& box_directory, std::uint64_t bytes);
 
 /// Held while somebody works on a box's checkpoints; nullopt: somebody does.
 Result<std::optional<OfdLock>> try_lock_checkpoints(const std::string& box_directory);

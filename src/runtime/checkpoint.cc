@@ -65,6 +65,7 @@ Json to_json(const CheckpointRecord& record) {
                {"box_id", record.box_id},
                {"created_at", record.created_at}};
   if (record.memory_crc32) json["memory_crc32"] = *record.memory_crc32;
+  if (record.layers != 0) json["layers"] = record.layers;
   return json;
 }
 
@@ -84,6 +85,7 @@ Result<std::optional<CheckpointRecord>> read_checkpoint(const std::string& direc
   if (json.contains("memory_crc32")) {
     TRY_ASSIGN(record.memory_crc32, json_get<std::uint32_t>(json, "memory_crc32", path));
   }
+  TRY_ASSIGN(record.layers, json_get_or<std::size_t>(json, "layers", path, 0));
   TRY_ASSIGN(record.stdout_offset, json_get<std::uint64_t>(json, "stdout_offset", path));
   TRY_ASSIGN(record.stderr_offset, json_get<std::uint64_t>(json, "stderr_offset", path));
   TRY_ASSIGN(record.boot_id, json_get<std::string>(json, "boot_id", path));
@@ -111,9 +113,14 @@ Result<std::uint32_t> memory_checksum(const std::string& path) {
     if (data < 0 && errno == ENXIO) return static_cast<std::uint32_t>(sum);
     if (data < 0) return fail_errno("look for data in {}", path);
     at = data / kPart * kPart;
-    const ssize_t count = ::pread(file.get(), part.data(), part.size(), at);
-    if (count < 0) return fail_errno("read {}", path);
-    std::fill(part.begin() + count, part.end(), std::byte{});
+    std::ranges::fill(part, std::byte{});
+    std::size_t read = 0;
+    while (read < part.size()) {
+      const ssize_t count = ::pread(file.get(), part.data() + read, part.size() - read, at + static_cast<off_t>(read));
+      if (count < 0) return fail_errno("read {}", path);
+      if (count == 0) break;
+      read += static_cast<std::size_t>(count);
+    }
     for (std::size_t page = 0; page < part.size(); page += kPage) {
       if (std::memcmp(part.data() + page, zeros.data(), kPage) == 0) continue;
       std::uint64_t offset = htole64(static_cast<std::uint64_t>(at) + page);

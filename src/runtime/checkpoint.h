@@ -26,8 +26,9 @@ struct CheckpointRecord {
   std::optional<std::uint32_t> memory_crc32;  // of one that stays; without: a fork's, a template's, or one of the disk alone
   std::uint64_t stdout_offset = 0;            // to where the main command's output had been read
   std::uint64_t stderr_offset = 0;
-  std::string boot_id;  // the memory is not on the disk yet, and gone with this boot of the host; "": it is
-  std::string box_id;   // that it is of; "": a template
+  std::size_t layers = 0;  // disks of a snapshot, one on the other; 0: not told
+  std::string boot_id;     // the memory is not on the disk yet, and gone with this boot of the host; "": it is
+  std::string box_id;      // that it is of; "": a template
   std::string created_at;
 };
 

@@ -68,7 +68,8 @@ std::optional<Result<std::string>> memory_damage(const std::string& directory) {
   const std::string memory = directory + "/memory";
   const auto sum = memory_checksum(memory);
   const auto again = read_checkpoint(directory);
-  if (!again || !*again || (*again)->created_at != (*record)->created_at) return std::nullopt;
+  if (!again || !*again || (*again)->created_at != (*record)->created_at || (*again)->memory_crc32 != (*record)->memory_crc32)
+    return std::nullopt;
   if (!sum) return std::unexpected(sum.error());
   return *sum == *(*record)->memory_crc32 ? std::string() : memory + " does not have its checksum";
 }
@@ -120,12 +121,6 @@ void check_garbage(const Context& context, Findings& findings) {
 
 void check_image_contents(const Context& context, Findings& findings) {
   const HomePaths& paths = context.paths;
-  const auto sha256sum = find_checker("sha256sum");
-  const auto e2fsck = find_checker("e2fsck");
-  if (!sha256sum || !e2fsck) {
-    return findings.note("contents", (sha256sum ? e2fsck : sha256sum).error().message(),
-                         "apt-get install coreutils e2fsprogs, to have blobs and base disks read");
-  }
   std::size_t checked = 0;
   bool fine = true;
   const auto take = [&](const Result<std::string>& damage, const std::string& remedy) {
@@ -134,6 +129,23 @@ void check_image_contents(const Context& context, Findings& findings) {
     fine = false;
     findings.problem("contents", damage ? *damage : damage.error().message(), remedy);
   };
+  const auto boxes = context.database.boxes();
+  if (!boxes) return;  // is told of already
+  for (const BoxRow& box : *boxes) {
+    const std::string directory = paths.box(box.id);
+    if (const auto damage = memory_damage(directory)) take(*damage, "boxlite start --discard-memory " + box.name);
+    for (const std::string& name : names_in(directory + "/snapshots")) {
+      if (const auto damage = memory_damage(directory + "/snapshots/" + name))
+        take(*damage,
+             fmt::format("restored, it is started with --discard-memory; boxlite snapshot rm {} {} removes it", box.name, name));
+    }
+  }
+  const auto sha256sum = find_checker("sha256sum");
+  const auto e2fsck = find_checker("e2fsck");
+  if (!sha256sum || !e2fsck) {
+    return findings.note("contents", (sha256sum ? e2fsck : sha256sum).error().message(),
+                         "apt-get install coreutils e2fsprogs, to have blobs and base disks read");
+  }
   const auto images = context.database.images();
   if (!images) return;  // is told of already
   std::set<std::string> names;
@@ -150,17 +162,6 @@ void check_image_contents(const Context& context, Findings& findings) {
     if (name.starts_with(image::kImportedBase)) continue;  // somebody sent it: its file system is for a guest's kernel
     take(base_damage(*e2fsck, fmt::format("{}/{}", paths.bases(), name)),
          "boxes' disks lie on it: save what is in them (boxlite cp), remove them and their image, and get it again");
-  }
-  const auto boxes = context.database.boxes();
-  if (!boxes) return;  // is told of already
-  for (const BoxRow& box : *boxes) {
-    const std::string directory = paths.box(box.id);
-    if (const auto damage = memory_damage(directory)) take(*damage, "boxlite start --discard-memory " + box.name);
-    for (const std::string& name : names_in(directory + "/snapshots")) {
-      if (const auto damage = memory_damage(directory + "/snapshots/" + name))
-        take(*damage,
-             fmt::format("restored, it is started with --discard-memory; boxlite snapshot rm {} {} removes it", box.name, name));
-    }
   }
   if (fine) findings.ok("contents", fmt::format("{} blobs, base disks and memories were read: all are whole", checked));
 }

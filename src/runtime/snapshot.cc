@@ -22,6 +22,7 @@
 #include "base/sys.h"
 #include "disk/qcow2.h"
 #include "image/box_archive.h"
+#include "image/image_job.h"
 #include "runtime/box_config.h"
 #include "runtime/capture.h"
 #include "runtime/checkpoint.h"
@@ -58,6 +59,11 @@ Result<void> remove_layers_from(const std::string& directory, std::size_t count)
   return {};
 }
 
+// Of a box that does not run: so that the copy does not fill the disk that others live on.
+Result<void> require_room_for_copy(const std::string& box, const std::string& disk) {
+  return require_checkpoint_room(box, disk_usage(disk));
+}
+
 Result<void> check_name(const std::string& name) {
   if (const auto valid = validate_name(name); !valid) return std::unexpected(valid.error().context("snapshot"));
   return {};
@@ -88,7 +94,8 @@ Result<void> sync_all(const std::string& directory) {
   return sync_directory(directory);
 }
 
-Result<void> commit_snapshot(const std::string& work, const CheckpointRecord& record, const std::string& target) {
+Result<void> commit_snapshot(const std::string& work, CheckpointRecord record, const std::string& target) {
+  record.layers = layers_in(work).size();
   TRY(write_file_volatile(work + "/checkpoint.json", dump_json(to_json(record), 1) + "\n", 0600));
   TRY(sync_all(work));
   FAILPOINT("snapshot.written");
@@ -116,6 +123,7 @@ Result<CheckpointRecord> freeze_at_rest(const BoxRow& row, const HomePaths& path
     }
   }
   const std::vector<std::string> layers = layers_in(box);
+  TRY(check_stack(row, paths.disk(row.id), layers));
   if (layers.size() >= image::kMaxBoxLayers) {
     return fail(
         ErrorCode::kUnsupported,
@@ -123,10 +131,15 @@ Result<CheckpointRecord> freeze_at_rest(const BoxRow& row, const HomePaths& path
         row.name, layers.size(), row.name);
   }
   for (std::size_t i = 0; i < layers.size(); ++i) TRY(link_frozen(layers[i], work + "/" + layer_name(i)));
+  if (const auto room = require_room_for_copy(box, paths.disk(row.id)); !room)
+    return std::unexpected(room.error().context("box " + row.name));
   TRY(copy_file(paths.disk(row.id), work + "/" + layer_name(layers.size()), kFrozen));
   if (memory) {
     for (const char* file : {"/memory", "/device-state"}) TRY(link_frozen(box + file, work + file));
     record->boot_id.clear();  // all is made durable here
+    if (!record->memory_crc32) {
+      TRY_ASSIGN(record->memory_crc32, memory_checksum(work + "/memory"));
+    }
     return std::move(*record);
   }
   CheckpointRecord of_disk;
@@ -215,6 +228,18 @@ Result<void> remove_snapshot(const Context& context, const BoxRow& row, const st
   return sync_directory(snapshots_of(box));
 }
 
+Result<void> check_stack(const BoxRow& row, const std::string& disk, const std::vector<std::string>& layers) {
+  const auto below = disk::backing_file(disk);
+  const std::string wanted =
+      layers.empty() ? "../../bases/" + image::base_file_name(row.image_id) : layer_name(layers.size() - 1);
+  if (!below || *below == wanted) return {};
+  return fail(
+      ErrorCode::kCorrupt,
+      "box {}: its disk lies on {}, and of the frozen disks in {} only {} are there; bring the others back from a backup, "
+      "or go back to another snapshot: boxlite snapshot ls {}",
+      row.name, *below, disk.substr(0, disk.rfind('/')), layers.size(), row.name);
+}
+
 Result<void> build_from_snapshot(const std::string& snapshot, const std::string& directory, std::uint64_t disk_bytes,
                                  bool with_memory) {
   const std::vector<std::string> layers = layers_in(snapshot);
@@ -240,6 +265,12 @@ Result<void> restore_snapshot(Context& context, const BoxRow& row, const std::st
   TRY_ASSIGN(const std::optional<CheckpointRecord> record, read_checkpoint(snapshot));
   if (!record) return no_snapshot(row, name);
   TRY(check_files(snapshot, *record));
+  if (const std::size_t there = layers_in(snapshot).size(); record->layers != 0 && record->layers != there) {
+    return fail(ErrorCode::kCorrupt,
+                "snapshot {} of box {} had {} disks one on the other, and {} of them are in {}: bring the others "
+                "back from a backup, or go back to another snapshot: boxlite snapshot ls {}",
+                name, row.name, record->layers, there, snapshot, row.name);
+  }
   TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
   TRY_ASSIGN(const std::uint64_t bytes, disk_size(context.paths, config.options, row.image_id));
   const std::string work = box + "/restore.new";

@@ -29,6 +29,9 @@ Result<void> with_frozen_box(
 /// is done with its disk.
 Result<void> finish_restore(const std::string& box_directory);
 
+/// With a frozen disk lost, what is left would be another disk: kCorrupt. What cannot be read at all is told by QEMU.
+Result<void> check_stack(const BoxRow& row, const std::string& disk, const std::vector<std::string>& layers);
+
 /// Makes a directory into what a box is of: links to the frozen files of a snapshot, and an empty disk on top of its layers.
 /// `with_memory`: its record, memory and device state too.
 Result<void> build_from_snapshot(const std::string& snapshot, const std::string& directory, std::uint64_t disk_bytes,

@@ -22,9 +22,7 @@
 // An undone start needs no undoing: the next one takes the next generation, and a shim of this one that should still be on its
 // way finds that out when it has the lease.
 #include "runtime/start.h"
-#include "disk/qcow2.h"
 #include "image/box_archive.h"
-#include "image/image_job.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -181,7 +179,13 @@ std::optional<Template> template_for(const Context& context, const Host& host, c
   if (!row || !*row) return std::nullopt;
   // Of a box that runs already, or is paused, nothing comes of a start.
   const auto lease = probe_lease(context.paths, id);
-  if (!lease || lease->held) return std::nullopt;
+  if (!lease) return std::nullopt;
+  if (lease->held) {
+    const auto seen = observe(context.paths, context.database, **row);
+    if (!seen) return std::nullopt;
+    const BoxStatus status = derive_status(*seen).status;
+    if (status == BoxStatus::kRunning || status == BoxStatus::kPaused) return std::nullopt;
+  }
   const auto config = box_config_from_json((*row)->config);
   if (!config) return std::nullopt;
   TemplateWish wish;
@@ -198,19 +202,6 @@ std::optional<Template> template_for(const Context& context, const Host& host, c
     wish.commands = likely_commands(context, **row);
   }
   return ensure_template(context.paths, host.programs, host.boot, wish);
-}
-
-// With a frozen disk lost, what is left would be another disk. What cannot be read at all is told by QEMU.
-Result<void> check_stack(const BoxRow& row, const vmm::VmConfig& vm) {
-  const auto below = disk::backing_file(vm.overlay);
-  if (!below ||
-      *below == (vm.layers.empty() ? "../../bases/" + image::base_file_name(row.image_id) : layer_name(vm.layers.size() - 1)))
-    return {};
-  return fail(
-      ErrorCode::kCorrupt,
-      "box {}: its disk lies on {}, and of the frozen disks in {} only {} are there; bring the others back from a backup, "
-      "or go back to another snapshot: boxlite snapshot ls {}",
-      row.name, *below, vm.overlay.substr(0, vm.overlay.rfind('/')), vm.layers.size(), row.name);
 }
 
 Result<ShimConfig> shim_config(const Context& context, const Host& host, const BoxRow& row, const StartOptions& options) {
@@ -230,7 +221,7 @@ Result<ShimConfig> shim_config(const Context& context, const Host& host, const B
   if (config.box.options.security == "strict") TRY(require_all(host.isolation));
   TRY(check_room(config.home, config.vm.memory_mib));
   config.vm.layers = layers_in(context.paths.box(row.id));
-  TRY(check_stack(row, config.vm));
+  TRY(check_stack(row, config.vm.overlay, config.vm.layers));
   config.programs = host.programs.vm;
   config.net_program = host.programs.net;
   if (::access(config.vm.base_image.c_str(), R_OK) < 0) {

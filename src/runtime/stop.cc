@@ -173,8 +173,8 @@ Result<void> pause_box(const Context& context, const BoxRow& row) {
 }
 
 Result<void> suspend_box(Context& context, const BoxRow& row) {
-  TRY_ASSIGN(const std::optional<UniqueFd> shim, open_lease_holder(context.paths, row.id));
   TRY_ASSIGN(Capture capture, Capture::take(context, row, {.memory = true, .write_out = true}));
+  TRY_ASSIGN(const std::optional<UniqueFd> shim, open_lease_holder(context.paths, row.id));
   TRY(capture.end());
   if (shim) TRY(wait_process_end(shim->get(), std::nullopt));
   return {};

@@ -262,7 +262,9 @@ std::int64_t now() { return std::chrono::system_clock::to_time_t(std::chrono::sy
 
 bool is_recent(const std::string& note) {
   const auto st = sys::stat(note);
-  return st && now() - st->st_mtim.tv_sec < kFailureSeconds;
+  if (!st) return false;
+  const std::int64_t age = now() - st->st_mtim.tv_sec;
+  return age >= 0 && age < kFailureSeconds;  // else the clock was set back
 }
 
 // A program, the kernel or the base that it needs is gone, or another by now.

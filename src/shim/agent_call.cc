@@ -25,11 +25,11 @@ Result<proto::Reply> checked(proto::Reply reply) {
 // A stream that begins with a call. Sends it as the window allows, and hands on what comes back, message by message.
 class CallStream : public StreamListener, public std::enable_shared_from_this<CallStream> {
  public:
-  static void start(const std::shared_ptr<CallStream>& self, const proto::Call& call) {
+  static void start(const std::shared_ptr<CallStream>& self, const proto::Call& call, std::size_t spare = 0) {
     auto message = portal::encode_message(call);
     if (!message) return self->fail_later(message.error());
     self->out_ = std::move(*message);
-    const auto id = self->link_.open(self);
+    const auto id = self->link_.open(self, spare);
     if (!id) return self->fail_later(id.error());
     self->id_ = *id;
     self->on_writable();
@@ -160,8 +160,8 @@ class MainView final : public CallStream {
 
 }  // namespace
 
-void call_agent(AgentLink& link, const proto::Call& call, OnReply on_reply, std::function<void()> on_sent) {
-  CallStream::start(std::make_shared<OneCall>(link, std::move(on_reply), std::move(on_sent)), call);
+void call_agent(AgentLink& link, const proto::Call& call, OnReply on_reply, std::function<void()> on_sent, std::size_t spare) {
+  CallStream::start(std::make_shared<OneCall>(link, std::move(on_reply), std::move(on_sent)), call, spare);
 }
 
 void view_main(AgentLink& link, std::uint64_t stdout_offset, std::uint64_t stderr_offset, ViewEvents events) {

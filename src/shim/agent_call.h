@@ -19,8 +19,9 @@ namespace boxlite::shim {
 using OnReply = std::function<void(Result<proto::Reply>)>;
 
 /// A Failure of the agent becomes an Error with its code. `on_reply` is called exactly once, never before this returns.
-/// `on_sent`: once, when the link has taken all of the call.
-void call_agent(AgentLink& link, const proto::Call& call, OnReply on_reply, std::function<void()> on_sent = {});
+/// `on_sent`: once, when the link has taken all of the call. `spare`: kSpareStreams of what a client has asked for.
+void call_agent(AgentLink& link, const proto::Call& call, OnReply on_reply, std::function<void()> on_sent = {},
+                std::size_t spare = 0);
 
 struct ViewEvents {
   std::function<void(Result<void>)> on_attached;  // once, first

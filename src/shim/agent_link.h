@@ -17,6 +17,9 @@
 
 namespace boxlite::shim {
 
+/// Streams that clients leave free: however many there are, the shim can thaw the box, ask how it is and end it.
+inline constexpr std::size_t kSpareStreams = 16;
+
 /// What happens on one stream. Owned by the link as long as the stream lives.
 class StreamListener {
  public:

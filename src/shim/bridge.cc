@@ -10,8 +10,6 @@
 namespace boxlite::shim {
 namespace {
 
-// However many clients there are, the shim can thaw the box, ask how it is and end it.
-constexpr std::size_t kStreamsOfTheShim = 16;
 constexpr std::size_t kBridgeReadSize = std::size_t{32} * 1024;
 
 bool hung_up(int socket) {
@@ -32,7 +30,7 @@ Bridge::Bridge(EventLoop& loop, AgentLink& link, UniqueFd client, std::function<
 }
 
 Result<void> Bridge::begin(std::string early) {
-  TRY_ASSIGN(id_, link_.open(shared_from_this(), kStreamsOfTheShim));
+  TRY_ASSIGN(id_, link_.open(shared_from_this(), kSpareStreams));
   early_ = std::move(early);
   // It is read only as far as the stream may send, which may be never again: its end must not be something that is read.
   watch_->on_hangup([this, self = shared_from_this()] { client_gone(); });

@@ -171,22 +171,20 @@ TEST_F(BridgeTest, BytesGoBothWaysAndEachEndIsPassedOnAlone) {
 }
 
 TEST_F(BridgeTest, HoweverManyClientsThereAreTheShimsOwnCallsGetThrough) {
-  std::vector<UniqueFd> clients;
-  std::vector<std::shared_ptr<Bridge>> bridges;
-  Result<void> begun;
-  while (begun && bridges.size() < portal::Mux::kMaxStreams) {
+  const auto one_more = [this] {
     auto pair = sys::socket_pair();
-    ASSERT_TRUE(pair);
-    clients.push_back(std::move(pair->a));
-    bridges.push_back(std::make_shared<Bridge>(loop_, *link_, std::move(pair->b), [](Bridge*) {}));
-    begun = bridges.back()->begin("");
+    return std::make_shared<Bridge>(loop_, *link_, std::move(pair->b), [](Bridge*) {});
+  };
+  while (link_->open(nullptr, kSpareStreams + 1)) {
   }
-  ASSERT_FALSE(begun);
-  EXPECT_EQ(begun.error().code(), ErrorCode::kResourceExhausted);
-  EXPECT_GE(bridges.size(), 1000);
-  EXPECT_TRUE(link_->open(nullptr));
-  EXPECT_TRUE(link_->open(nullptr));
-  for (const auto& bridge : bridges) bridge->close();
+  const auto last = one_more();
+  EXPECT_TRUE(last->begin(""));
+  const auto refused = one_more()->begin("");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), ErrorCode::kResourceExhausted);
+  for (std::size_t i = 0; i < kSpareStreams; ++i) EXPECT_TRUE(link_->open(nullptr)) << i;
+  EXPECT_FALSE(link_->open(nullptr));
+  last->close();
 }
 
 class BridgeCallTest : public BridgeTest {

@@ -144,10 +144,11 @@ void Shim::send_signal(int number, const Answer& answer) {
   if (!main_started_ || exited_ || over()) {
     return answer(error_answer(Error(ErrorCode::kInvalidState, "its command does not run")));
   }
-  call_agent(*link_, signal_call(number), [this, number, answer](const Result<proto::Reply>& reply) {
+  const auto told = [this, number, answer](const Result<proto::Reply>& reply) {
     if (number == kSigKill && !vm_ended_) stop_sequence_.expect_end(StopSequence::kShutdownPatience);
     answer(reply ? Json({{"ok", true}}) : error_answer(reply.error()));
-  });
+  };
+  call_agent(*link_, signal_call(number), told, {}, kSpareStreams);
 }
 
 void Shim::pause(const Answer& answer) {

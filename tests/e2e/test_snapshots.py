@@ -165,8 +165,14 @@ def test_a_box_whose_frozen_disk_is_lost_does_not_start_with_what_is_left(boxlit
     boxlite.ok("snapshot", "create", "a", "kept")
     restore(boxlite, "kept", start=False)
     os.unlink(f"{boxlite.home}/boxes/{boxlite.inspect('a')['id']}/layer-0.qcow2")
-    boxlite.refused("start", "a", mentions=["layer-0.qcow2", "boxlite snapshot ls a"])
+    for words in (["start", "a"], ["snapshot", "create", "a", "other"], ["export", "-o", "/dev/null", "a"]):
+        boxlite.refused(*words, mentions=["layer-0.qcow2", "boxlite snapshot ls a"])
     restore(boxlite, "kept", start=False)
+    boxlite.ok("start", "a")
+    boxlite.ok("snapshot", "create", "a", "second")
+    os.unlink(f"{directory(boxlite)}/snapshots/second/layer-1.qcow2")
+    boxlite.ok("stop", "-t", "0", "a")
+    boxlite.refused("snapshot", "restore", "a", "second", mentions=["2 disks", "boxlite snapshot ls a"])
     boxlite.ok("start", "a")
 
 

@@ -24,7 +24,10 @@ def open_in(boxlite, box, image):
             if connection.recv(1) == b"":
                 raise ConnectionError("nobody listens yet")
         except TimeoutError:
-            connected.append(connection)
+            if boxlite("exec", box, "cat", "/outer").out == "begun\n":
+                connected.append(connection)
+            else:
+                connection.close()
         except OSError:
             connection.close()
         return connected

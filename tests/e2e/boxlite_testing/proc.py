@@ -109,7 +109,7 @@ def listeners(pid="self"):
             with open(f"/proc/{pid}/net/{protocol}") as file:
                 lines = file.readlines()[1:]
         except FileNotFoundError:
-            if pid == "self":
+            if pid == "self" or os.path.exists(f"/proc/{pid}/net/tcp"):
                 raise
             return {}  # it has ended, or is about to and has no network namespace any more
         except OSError:
