@@ -27,7 +27,8 @@ std::string layer_lines(const std::vector<IsolationLayer>& layers) {
 
 std::string failure_lines(const std::vector<std::string>& failures) {
   std::string text;
-  for (const std::string& failure : failures) text += fmt::format("  failed:     {} (boxlite doctor tells more)\n", one_line(failure));
+  for (const std::string& failure : failures)
+    text += fmt::format("  failed:     {} (boxlite doctor tells more)\n", one_line(failure));
   return text;
 }
 
