@@ -100,8 +100,9 @@ class Beat:
         """Seconds for which nothing of it was seen, from before `action` to after it."""
         self.last, self.longest = time.perf_counter(), 0.0
         action()
-        time.sleep(0.2)
-        return max(self.longest, time.perf_counter() - self.last)
+        ended = time.perf_counter()
+        wait_until(lambda: self.last > ended, "it goes on", interval=0.001)
+        return self.longest
 
     def __enter__(self):
         return self

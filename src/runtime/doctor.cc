@@ -110,7 +110,7 @@ std::vector<Finding> diagnose(const RuntimeOptions& options, bool repair) {
   if (repair && std::ranges::any_of(seen, is_problem)) seen = repair_and_look(*context, seen);
   append(all, std::move(seen));
   Findings of_contents("home");
-  check_image_contents(*context, of_contents);
+  check_contents(*context, of_contents);
   append(all, std::move(of_contents.list()));
   return all;
 }

@@ -119,7 +119,7 @@ void check_garbage(const Context& context, Findings& findings) {
                 "boxlite gc");
 }
 
-void check_image_contents(const Context& context, Findings& findings) {
+void check_contents(const Context& context, Findings& findings) {
   const HomePaths& paths = context.paths;
   std::size_t checked = 0;
   bool fine = true;

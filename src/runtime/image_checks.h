@@ -17,7 +17,7 @@ void check_images(const Context& context, Findings& findings);
 /// Space that nobody needs: files of images, and temporary ones.
 void check_garbage(const Context& context, Findings& findings);
 
-/// Reads every blob and base disk.
-void check_image_contents(const Context& context, Findings& findings);
+/// Reads every blob, base disk, and memory of a suspended box or a snapshot.
+void check_contents(const Context& context, Findings& findings);
 
 }  // namespace boxlite

@@ -59,11 +59,6 @@ Result<void> remove_layers_from(const std::string& directory, std::size_t count)
   return {};
 }
 
-// Of a box that does not run: so that the copy does not fill the disk that others live on.
-Result<void> require_room_for_copy(const std::string& box, const std::string& disk) {
-  return require_checkpoint_room(box, disk_usage(disk));
-}
-
 Result<void> check_name(const std::string& name) {
   if (const auto valid = validate_name(name); !valid) return std::unexpected(valid.error().context("snapshot"));
   return {};
@@ -131,7 +126,7 @@ Result<CheckpointRecord> freeze_at_rest(const BoxRow& row, const HomePaths& path
         row.name, layers.size(), row.name);
   }
   for (std::size_t i = 0; i < layers.size(); ++i) TRY(link_frozen(layers[i], work + "/" + layer_name(i)));
-  if (const auto room = require_room_for_copy(box, paths.disk(row.id)); !room)
+  if (const auto room = require_checkpoint_room(box, disk_usage(paths.disk(row.id))); !room)
     return std::unexpected(room.error().context("box " + row.name));
   TRY(copy_file(paths.disk(row.id), work + "/" + layer_name(layers.size()), kFrozen));
   if (memory) {

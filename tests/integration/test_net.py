@@ -61,7 +61,7 @@ def listen(namespace, address, port=0, kind=socket.SOCK_STREAM, backlog=512):
     """A server socket in a namespace, with a generous deadline."""
     def make():
         s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
-        if kind == socket.SOCK_STREAM:  # (Of two UDP sockets with it, bound to any port, both can get the same one.)
+        if kind == socket.SOCK_STREAM:  # of two UDP sockets with it, bound to any port, both can get the same one
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         s.bind((address, port))
         if kind == socket.SOCK_STREAM:
@@ -633,9 +633,11 @@ def test_the_hosts_loopback_is_reached_by_its_alias_with_host_access_only(host, 
         listener = listen(host, loopback)
         port = listener.getsockname()[1]
         closed = start()
+        begun = time.monotonic()
         with pytest.raises(ConnectionRefusedError):
             connect(closed.guest, alias, port)
-        assert closed.counters()["denials"] == 1, "the first SYN is answered, not a repeated one"
+        assert time.monotonic() - begun < 1, "the first SYN is answered, not a repeated one"
+        assert closed.counters()["denials"] == 1
         shown = f"[{alias}]" if ":" in alias else alias
         wait_until(lambda: f"denied tcp to {shown}:{port}\n" in closed.log_text(), "the denial is logged")
         open_bed = start(host_access=True)
@@ -872,5 +874,5 @@ def test_a_limit_is_kept_without_losing_a_byte(host, start, limit):
     taken = time.monotonic() - begun
     thread.join()
     assert (digest, size) == (digest_of(block, 3), 3 << 20)
-    assert taken > 2.8, taken
+    assert 2.8 < taken < 10, taken
     assert bed.counters()["dropped"] == before
