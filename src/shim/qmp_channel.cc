@@ -28,6 +28,7 @@ void QmpChannel::on_event(const std::string& name, const Json& data) {
     out_of_space_ = json_get_or<bool>(data, "nospace", name, false).value_or(false);
     if (out_of_space_) {
       log("the host's disk is full: the box is paused until there is space again");
+      if (on_full_disk_) on_full_disk_();
     } else if (!std::exchange(told_io_error_, true)) {
       // The guest may try as often as it likes.
       log("the box's disk had an I/O error; more of them are not told");

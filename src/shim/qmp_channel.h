@@ -21,6 +21,9 @@ class QmpChannel {
   /// `greeted`: QmpClient::assume_greeted().
   QmpChannel(EventLoop& loop, int fd, bool greeted = false);
 
+  /// Calls back whenever the VM is paused because the host's disk is full.
+  void on_full_disk(std::function<void()> callback) { on_full_disk_ = std::move(callback); }
+
   /// Why the VM is paused; "" when it is not.
   std::string paused() const { return out_of_space_ ? "the host's disk is full" : ""; }
 
@@ -53,6 +56,7 @@ class QmpChannel {
   Watch watch_;
   Timer retry_;
   UniqueFd attached_;  // to the next bytes
+  std::function<void()> on_full_disk_;
   std::function<void(const std::string&)> on_migration_;
   std::map<std::string, std::function<void(Result<void>)>> on_job_end_;
   bool held_ = false;

@@ -278,8 +278,9 @@ void Shim::fail_with(const Error& error) {
   give_up_capture("it has failed");
   log("{}", error.message());
   boot_watch_.reset();
-  // Before Configure there is nothing to sync, and after a broken protocol nobody to ask: the sequence goes on by itself.
-  if (configured_) return stop_sequence_.shut_down();
+  // Before Configure there is nothing to sync, and after a broken protocol nobody to ask: the sequence goes on by itself. A VM
+  // that waits for space cannot answer.
+  if (configured_ && qmp_->paused().empty()) return stop_sequence_.shut_down();
   stop_sequence_.kill();
 }
 
@@ -436,7 +437,8 @@ Result<void> Shim::conclude() {
   if (!written) log("{}", written.error().message());
   (void)sys::unlink(paths_.box(id_) + "/" + kPortalSocket);
   // Then the starter begins again, without the template.
-  const bool of_template = vm_begun_ && !config_.vm.device_state.empty() && !config_.resume && !answered_ && !stop_requested_;
+  const bool of_template = vm_begun_ && !config_.vm.device_state.empty() && !config_.resume && !answered_ && !stop_requested_ &&
+                           !(failure_ && failure_->code() == ErrorCode::kResourceExhausted);
   // What the box is, is not on its disk alone.
   const bool kept = suspended_ || (config_.resume && !checkpoint_used_);
   if (!kept) (void)sys::unlink(paths_.box(id_) + "/memory");

@@ -51,6 +51,7 @@ class Shim {
   void configure();
   Result<void> use_up_checkpoint();
   void begin_from_image();
+  void on_full_disk();
   void adopt();
   void view_output();
   Result<void> prepared();

@@ -180,6 +180,7 @@ Result<void> Shim::launch_vm() {
   complaints_.emplace(loop_, vm_->stderr_fd(), std::nullopt);
   const bool from_image = !config_.vm.process_image.empty();
   qmp_.emplace(loop_, vm_->qmp_fd(), from_image);
+  qmp_->on_full_disk([this] { on_full_disk(); });
   link_.emplace(loop_, vm_->portal_fd());
   if (from_image) begin_from_image();
   if (vm_->device_state_fd() >= 0) {
@@ -215,6 +216,14 @@ void Shim::begin_from_image() {
     if (!reply && !over() && reply.error().code() != ErrorCode::kUnavailable)
       fail_with(reply.error().context("go on from the image of QEMU"));
   });
+}
+
+// A box that runs waits for space: it would lose what it has in memory. One that starts has nothing there yet, and somebody waits
+// for it, whom nothing would tell why; except a box paused to disk, which is in this memory alone by now.
+void Shim::on_full_disk() {
+  if (main_started_ || stop_requested_ || over() || (checkpoint_used_ && !config_.resume->another_box)) return;
+  fail_with(
+      Error(ErrorCode::kResourceExhausted, fmt::format("the disk that holds {} is full; free some space there", paths_.home())));
 }
 
 // The disk is the memory's as long as nothing runs. From here on it is not.

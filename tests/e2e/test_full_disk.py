@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import threading
 
 import pytest
-from boxlite_testing import identity, oci
+from boxlite_testing import census, identity, oci
 from boxlite_testing.waiting import wait_until
 
 pytestmark = identity.by_root
@@ -97,6 +98,7 @@ def test_a_vm_that_finds_the_disk_full_is_paused_and_goes_on_when_there_is_space
 def test_a_paused_vm_is_stopped_and_removed_as_any_other(small, demo):
     for name in ("a", "b"):
         small.ok("run", "-d", "--name", name, demo, "sleep", "infinity")
+    for name in ("a", "b"):
         small.spawn("exec", name, "dd", "if=/dev/urandom", "of=/root/data", "bs=1M", "count=64")
     fill(small)
     for name in ("a", "b"):
@@ -106,6 +108,25 @@ def test_a_paused_vm_is_stopped_and_removed_as_any_other(small, demo):
     assert small.status("a") == "stopped", "its exit record found space"
     small.ok("rm", "-f", "b")
     assert [box["name"] for box in small.list()] == ["a"]
+
+
+@needs_root
+def test_a_start_that_finds_the_disk_full_says_so_and_does_not_wait(small, demo):
+    """A box that runs has something to lose; one that starts has somebody who waits for it."""
+    box = small.ok("create", "--name", "a", demo, "sleep", "infinity").strip()
+    start = small.spawn("start", "a", environment={"BOXLITE_FAILPOINTS": "shim.vm_started=stop"})
+    shim = wait_until(lambda: census.shim(small.home, box), "the shim is there")
+    wait_until(shim.stopped, "its VM has been started")
+    filler = fill(small)
+    shim.kill(signal.SIGCONT)
+    _, stderr = start.communicate(timeout=120)
+    message = stderr.decode()
+    assert start.returncode == 125 and len(message.splitlines()) == 1, message
+    assert "start box a" in message and f"{small.home} is full" in message and "free some space" in message
+    assert f"{small.home} is full" in small.inspect("a")["reason"] and small.status("a") == "failed"
+    os.unlink(filler)
+    small.ok("start", "a")
+    assert small.ok("exec", "a", "echo", "here") == "here\n"
 
 
 @needs_root

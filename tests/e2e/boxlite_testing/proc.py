@@ -38,6 +38,9 @@ class Process:
         except OSError:
             return False
 
+    def stopped(self):
+        return _stat(self.pid)[3] == "T"
+
     def kill(self, signal):
         """By pidfd, so that a pid used again is never hit."""
         try:
