@@ -153,7 +153,8 @@ class Box {
   /// Works on running boxes too. kAlreadyExists, naming the other box, when the name is taken.
   Result<void> rename(const std::string& name);
 
-  /// Sends a signal to the main command. kInvalidState when the box does not run.
+  /// Sends a signal to the main command; after SIGKILL, returns when the box has ended and can be removed or started.
+  /// kInvalidState when the box does not run.
   Result<void> kill(int signal);
 
   /// The whole machine stands still: it uses no CPU, and answers nothing. Calls that need an answer are refused meanwhile;

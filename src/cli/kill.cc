@@ -16,12 +16,7 @@ Result<int> verb_kill(Invocation& invocation) {
   TRY_ASSIGN(const int signal, parse_signal("--signal", name.value_or("KILL")));
 
   TRY_ASSIGN(const Runtime runtime, open_existing(invocation));
-  return for_all_boxes(runtime, *operands, [signal](Box& box) -> Result<void> {
-    TRY(box.kill(signal));
-    if (signal == SIGKILL)
-      (void)box.wait();  // as docker: after it the box can be removed or started. How it ended is not kill's news
-    return {};
-  });
+  return for_all_boxes(runtime, *operands, [signal](Box& box) { return box.kill(signal); });
 }
 
 }  // namespace boxlite::cli

@@ -91,7 +91,6 @@ void NameService::take(const Asker& asker, std::span<const std::uint8_t> message
   lookup.query.assign(message.begin(), message.end());
   put16(lookup.query, 0, random_id());
   lookup.question = *reading.question;
-  lookup.end = Clock::now() + kPatience;
   if (asker.client != nullptr) asker.client->busy = true;
   if (!try_next(lookup)) lookups_.pop_back();
 }
@@ -122,7 +121,7 @@ bool NameService::try_next(Lookup& lookup) {
   const auto share = kPatience / static_cast<int>(std::max<std::size_t>(resolvers_.size(), 1));
   while (lookup.next_resolver < resolvers_.size()) {
     const IpAddress resolver = resolvers_[lookup.next_resolver++];
-    lookup.try_until = std::min(lookup.end, Clock::now() + share);
+    lookup.try_until = Clock::now() + share;
     if (open_socket(lookup, resolver)) return true;
   }
   put16(lookup.query, 0, lookup.box_id);

@@ -62,7 +62,6 @@ class NameService {
     DnsQuestion question;
     std::size_t next_resolver = 0;
     Clock::time_point try_until;
-    Clock::time_point end;
     UniqueFd socket;
     std::size_t sent = 0;  // TCP: of length and query
     DnsMessage received;   // TCP: length and answer so far

@@ -274,6 +274,10 @@ Result<bool> Database::delete_volume(std::string_view name, const std::function<
   return found;
 }
 
+Result<void> Database::wait_for_writers() const {
+  return connection_->transaction([]() -> Result<void> { return {}; });
+}
+
 Result<void> Database::unless_volume(std::string_view name, const std::function<Result<void>()>& action) {
   return connection_->transaction([&]() -> Result<void> {
     TRY_ASSIGN(sqlite::Statement statement, connection_->prepare("SELECT 1 FROM volumes WHERE name=?"));

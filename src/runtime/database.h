@@ -100,6 +100,9 @@ class Database {
   Result<std::vector<VolumeRow>> volumes() const;
   /// `remove` is called inside the transaction. false: there is none. kInvalidState: a box has it.
   Result<bool> delete_volume(std::string_view name, const std::function<Result<void>()>& remove);
+  /// Returns when what others are committing is there.
+  Result<void> wait_for_writers() const;
+
   /// Calls `action`, inside a transaction, if there is no volume of that name.
   Result<void> unless_volume(std::string_view name, const std::function<Result<void>()>& action);
 

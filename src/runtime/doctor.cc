@@ -39,6 +39,8 @@ std::vector<Finding> look_until_sure(const Context& context) {
   std::vector<Finding> seen = look(context);
   while (std::ranges::any_of(seen, is_problem) && std::chrono::steady_clock::now() < end) {
     std::this_thread::sleep_for(kPause);
+    // Files and their rows agree when a command has committed, which may take as long as the disk does.
+    (void)context.database.wait_for_writers();
     std::vector<Finding> again = look(context);
     std::erase_if(again, [&seen](const Finding& finding) { return is_problem(finding) && !has(seen, finding); });
     seen = std::move(again);

@@ -119,7 +119,7 @@ Result<void> find_silent(const HomePaths& paths, const Database& database, std::
       }
       if (answers[i].result == PingResult::kRefused) {
         TRY_ASSIGN(seen, look_until_sure(paths, database, std::move(seen.row), boot));
-        if (!should_answer(seen)) continue;
+        if (!should_answer(seen) || seen.state->phase == Phase::kStopping) continue;
         if (!over) {
           again.push_back(&seen);
           continue;

@@ -13,7 +13,7 @@ namespace boxlite {
 
 enum class PingResult {
   kAnswered,
-  kSilent,   // connected, or the queue of connections is full, and no answer came
+  kSilent,   // connected, or the queue of connections is full, and no answer came, nor is the shim at work (or for too long)
   kRefused,  // nobody listens: the shim has just ended, or it does not listen yet
 };
 

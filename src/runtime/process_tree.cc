@@ -85,6 +85,11 @@ std::optional<std::string> mapped_program(pid_t pid, std::string_view name) {
   return std::nullopt;
 }
 
+bool is_at_work(pid_t pid) {
+  const char state = name_and_state(pid).state;
+  return state == 'R' || state == 'D';
+}
+
 bool is_stopped(pid_t pid) { return is_stop_state(name_and_state(pid).state); }
 
 std::optional<pid_t> find_stopped(const std::vector<pid_t>& tree, std::string_view name) {

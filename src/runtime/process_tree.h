@@ -19,6 +19,9 @@ std::string process_name(pid_t pid);
 /// The path of a program whose name begins so and that it has mapped, if that is still the same file.
 std::optional<std::string> mapped_program(pid_t pid, std::string_view name);
 
+/// It has a CPU, waits for one, or waits for a disk. False when it is gone.
+bool is_at_work(pid_t pid);
+
 /// Stopped by a signal or a debugger: it does nothing until it is told to go on. False when it is gone.
 bool is_stopped(pid_t pid);
 

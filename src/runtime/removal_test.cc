@@ -10,6 +10,7 @@
 
 #include "base/ofd_lock.h"
 #include "runtime/lease.h"
+#include "runtime/process_tree.h"
 #include "runtime/test_home.h"
 
 namespace boxlite {
@@ -204,7 +205,8 @@ INSTANTIATE_TEST_SUITE_P(AtEveryStep, CreationKilledTest, testing::Values("creat
 TEST(SweepTest, ACreationThatIsStillAtWorkIsLeftAlone) {
   const TestHome home;
   ChildProcess creation = home.launch({"create", "web", "run"}, -1, "create.dir=stop");
-  ASSERT_TRUE(eventually([&] { return !std::filesystem::is_empty(home.paths().boxes()); }));
+  ASSERT_TRUE(eventually([&] { return is_stopped(creation.pid()); }));
+  ASSERT_FALSE(std::filesystem::is_empty(home.paths().boxes()));
   home.create("other", {"run"});
   ASSERT_TRUE(creation.kill(SIGCONT));
   EXPECT_EQ(creation.wait()->code, 0);

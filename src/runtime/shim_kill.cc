@@ -95,7 +95,9 @@ Result<void> kill_shim(const HomePaths& paths, const std::string& id) {
   TRY(wait_vm_gone(paths, id));
   for (const UniqueFd& child : children) {
     TRY_ASSIGN(const bool ended, wait_process_end(child.get(), kOwnEndPatience));
-    if (!ended) TRY(signal_process(child.get(), SIGKILL));  // stopped; nothing is below it any more
+    if (ended) continue;
+    TRY(signal_process(child.get(), SIGKILL));  // stopped; nothing is below it any more
+    TRY(wait_process_end(child.get(), kKillPatience));
   }
   return {};
 }

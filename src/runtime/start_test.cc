@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "runtime/lease.h"
+#include "runtime/process_tree.h"
 #include "runtime/test_home.h"
 
 namespace boxlite {
@@ -191,7 +192,8 @@ TEST(StartTest, WhileAStarterIsAtWorkTheBoxIsStarting) {
   const TestHome home;
   home.create("web", {"run"});
   ChildProcess starter = home.launch({"start", "web"}, -1, "start.intent=stop");
-  ASSERT_TRUE(eventually([&] { return home.status("web") == "starting"; }));
+  ASSERT_TRUE(eventually([&] { return is_stopped(starter.pid()); }));
+  EXPECT_EQ(home.status("web"), "starting");
   ASSERT_TRUE(starter.kill(SIGCONT));
   EXPECT_EQ(starter.wait()->code, 0);
   EXPECT_EQ(home.status("web"), "running");

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/failpoint.h"
 #include "base/process.h"
@@ -41,10 +42,6 @@ milliseconds until(Clock::time_point deadline) {
   return std::max(std::chrono::ceil<milliseconds>(deadline - Clock::now()), milliseconds(0));
 }
 
-bool answers(const Context& context, const BoxRow& row) {
-  return ping_shims({context.paths.box(row.id)}, Clock::now() + kStopAnswerTimeout).front().result == PingResult::kAnswered;
-}
-
 // Asks until the shim has taken the request, has ended, or the deadline has passed. True: it has ended.
 Result<bool> request_stop(const Context& context, const BoxRow& row, std::chrono::seconds grace, AutoRemoval removal, int shim,
                           Clock::time_point deadline) {
@@ -62,19 +59,22 @@ Result<bool> request_stop(const Context& context, const BoxRow& row, std::chrono
 }
 
 Result<void> ask_shim(const Context& context, const BoxRow& row, std::string_view call) {
-  auto asked = control_call(context.paths.box(row.id), {{"call", call}}, kStopAnswerTimeout);
+  // Long: QEMU writes its disk out before it stands still.
+  auto asked = control_call(context.paths.box(row.id), {{"call", call}}, kAgentTimeout);
   if (asked) return {};
   // What it refuses it gives the reason for.
   if (asked.error().code() == ErrorCode::kInvalidState) return std::unexpected(asked.error().context("box " + row.name));
   return std::unexpected(explain_failure(context, row, asked.error()));
 }
 
-// True when the shim has ended by itself; false when it is time to end it. A shim that answers is at work and gets more time.
+// True when the shim has ended by itself; false when it is time to end it. A shim that answers is at work and gets more time; one
+// that does not listen any more writes down how it ended, and gets it once.
 Result<bool> await_stop(const Context& context, const BoxRow& row, int shim, Clock::time_point deadline) {
-  for (;;) {
+  for (bool refused = false;;) {
     TRY_ASSIGN(const bool ended, wait_process_end(shim, until(deadline)));
     if (ended) return true;
-    if (!answers(context, row)) return false;
+    const PingResult result = ping_shims({context.paths.box(row.id)}, Clock::now() + kStopAnswerTimeout).front().result;
+    if (result == PingResult::kSilent || (result == PingResult::kRefused && std::exchange(refused, true))) return false;
     deadline = Clock::now() + kSlack;
   }
 }
@@ -189,9 +189,12 @@ Result<void> signal_box(const Context& context, const BoxRow& row, int signal) {
   // What stands still cannot die: it goes on for that, as under docker. Whether it stood still does not matter.
   if (signal == SIGKILL) (void)control_call(context.paths.box(row.id), {{"call", "unpause"}}, kStopAnswerTimeout);
   TRY(refuse_silent(context, row));
+  // Of this run and no other: by the time that it has ended the box may have been started again.
+  TRY_ASSIGN(const std::optional<UniqueFd> shim, open_lease_holder(context.paths, row.id));
   auto sent = control_call(context.paths.box(row.id), {{"call", "signal"}, {"signal", signal}}, kAgentTimeout);
-  if (sent) return {};
-  return std::unexpected(explain_failure(context, row, sent.error()));
+  if (!sent) return std::unexpected(explain_failure(context, row, sent.error()));
+  if (signal == SIGKILL && shim) TRY(wait_process_end(shim->get(), std::nullopt));
+  return {};
 }
 
 Result<int> wait_box(const Context& context, const BoxRow& row) {

@@ -41,6 +41,7 @@ namespace boxlite::shim {
 namespace {
 
 constexpr auto kFlushPatience = std::chrono::seconds(10);
+constexpr auto kClockSlack = std::chrono::milliseconds(200);
 constexpr int kSigKill = 9;  // as the guest has them
 constexpr int kSigTerm = 15;
 constexpr int kMaxSignal = 64;
@@ -221,12 +222,14 @@ void Shim::suspend() {
   stop_sequence_.expect_end(StopSequence::kQuitPatience);
 }
 
-void Shim::set_guest_clock() {
+// What was on its way for long has set a time that is past.
+void Shim::set_guest_clock(int attempts) {
   if (over()) return;
   proto::Call call;
   call.mutable_set_clock()->set_host_time_ns(wall_clock_ns());
-  call_agent(*link_, call, [](const Result<proto::Reply>& reply) {
-    if (!reply) log("set the guest's clock: {}", reply.error().message());
+  call_agent(*link_, call, [this, attempts, sent = std::chrono::steady_clock::now()](const Result<proto::Reply>& reply) {
+    if (!reply) return log("set the guest's clock: {}", reply.error().message());
+    if (std::chrono::steady_clock::now() - sent > kClockSlack && attempts > 1) set_guest_clock(attempts - 1);
   });
 }
 
@@ -354,9 +357,7 @@ void Shim::on_vm_end() {
 }
 
 void Shim::on_drained() {
-  if (--drains_left_ > 0) return;
-  server_.reset();
-  finish_if_flushed();
+  if (--drains_left_ == 0) finish_if_flushed();
 }
 
 void Shim::finish_if_flushed() {
@@ -427,6 +428,8 @@ ExitRecord Shim::outcome() const {
 }
 
 Result<void> Shim::conclude() {
+  if (state_.phase == Phase::kRunning) set_stopping();
+  server_.reset();
   // Both wait for their processes: nothing of the box runs any more, and its ports are free, when its end is told.
   volumes_.reset();
   network_.reset();

@@ -29,6 +29,7 @@ namespace {
 constexpr auto kLeaseTimeout = std::chrono::seconds(10);  // the box's shim before this one may be ending
 constexpr auto kVmLockTimeout = std::chrono::seconds(10);
 constexpr auto kImagePatience = std::chrono::seconds(60);  // it takes milliseconds
+constexpr auto kBusyHost = std::chrono::seconds(1);        // the time that went along with a call may be past by then
 constexpr std::uint64_t kConsoleLogLimit = 1 * kMiB;
 constexpr std::uint64_t kOutputLogLimit = 10 * kMiB;
 constexpr std::size_t kEntropyBytes = 64;
@@ -251,10 +252,11 @@ void Shim::configure() {
   // Not needed again, and the environment is secret.
   config_.box.args = {};
   config_.env = {};
-  call_agent(*link_, *call, [this](Result<proto::Reply> reply) {
+  call_agent(*link_, *call, [this, sent = std::chrono::steady_clock::now()](Result<proto::Reply> reply) {
     if (over()) return;
     if (!reply) return fail_with(reply.error().context("prepare the box"));
     configured_ = true;
+    if (std::chrono::steady_clock::now() - sent > kBusyHost) set_guest_clock();
     starter_.note("container is built");
     if (const auto populated = volumes_->configured(); !populated)
       return fail_with(populated.error().context("fill its volumes"));
@@ -275,10 +277,11 @@ void Shim::adopt() {
   proto::Call call;
   *call.mutable_adopt()->mutable_identity() = identity->configure();
   call.mutable_adopt()->set_another_box(config_.resume->another_box);
-  call_agent(*link_, call, [this](const Result<proto::Reply>& reply) {
+  call_agent(*link_, call, [this, sent = std::chrono::steady_clock::now()](const Result<proto::Reply>& reply) {
     if (over()) return;
     if (!reply) return fail_with(reply.error().context("restore the box"));
     configured_ = true;
+    if (std::chrono::steady_clock::now() - sent > kBusyHost) set_guest_clock();
     starter_.note("box is told who it is");
     if (stop_requested_) return stop_sequence_.shut_down();
     if (viewed_) fail_unless(prepared());

@@ -49,7 +49,6 @@ Result<void> TemplateMaker::begin() {
     TRY_ASSIGN(vmm::Vm vm, vmm::Vm::launch(job_.vm, job_.programs, -1, nic));
     vm_.emplace(std::move(vm));
   }
-  FAILPOINT("template.vm_started");
   if (!job_.process_image.empty()) {
     auto imager = Imager::start(job_, *vm_);
     if (imager)
@@ -57,6 +56,7 @@ Result<void> TemplateMaker::begin() {
     else
       no_image(imager.error());
   }
+  FAILPOINT("template.vm_started");
   vm_watch_.emplace(loop_, vm_->pidfd());
   vm_watch_->on_readable([this] { on_vm_end(); });
   console_.emplace(loop_, vm_->console_fd(), std::move(console_log));

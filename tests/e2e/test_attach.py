@@ -78,7 +78,9 @@ def test_two_views_see_the_same(shared):
 HALVES = """
 mkfifo /tmp/gate
 seq 1500000 | head -c 10000000 >/tmp/ten
-head -c 5000000 /tmp/ten
+head -c 1 /tmp/ten
+read x </tmp/gate
+tail -c +2 /tmp/ten | head -c 4999999
 touch /tmp/half
 read x </tmp/gate
 tail -c +5000001 /tmp/ten | head -c 100000
@@ -93,7 +95,9 @@ def test_ten_megabytes_come_without_loss_and_duplicate_through_a_client_that_is_
     wanted = subprocess.run("seq 1500000 | head -c 10000000", shell=True, check=True, capture_output=True).stdout
     session = background(shared, "sh", "-c", HALVES)
     client = shared.spawn("attach", "box", session)
-    seen = client.stdout.read(4_900_000)  # the rest of the half is in the ring, in sockets and in the pipe
+    seen = client.stdout.read(1)
+    shared.ok("exec", "box", "sh", "-c", "echo >/tmp/gate")
+    seen += client.stdout.read(4_899_999)  # the rest of the half is in the ring, in sockets and in the pipe
     wait_until(lambda: exists(shared, "/tmp/half"), "the first half is written")
     client.send_signal(signal.SIGKILL)
     seen += client.stdout.read()
@@ -257,6 +261,10 @@ def test_a_terminal_needs_a_terminal_here_unless_no_input_is_sent(shared):
 def test_questions_to_the_terminal_are_not_asked_again_by_a_replay(shared):
     script = r"stty -echo; printf 'first\033[6n\033[c\033[1mbold'; read x; printf 'then\033[6n'; read y; echo got:$x:$y:"
     session = background(shared, "sh", "-c", script, flags=["-it"])
+    watcher = shared.spawn("attach", "--no-stdin", "box", session)
+    seen = b""
+    while not seen.endswith(b"bold"):  # it is written, so the next client gets it as a replay
+        seen += watcher.stdout.read(1)
     with Terminal(shared, "attach", "box", session) as terminal:
         terminal.read_until("bold")
         assert b"first\x1b[1mbold" in terminal.seen

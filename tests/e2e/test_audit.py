@@ -62,7 +62,7 @@ def test_of_a_shim_that_was_killed_there_is_no_word_and_of_one_that_was_given_up
     shim.kill(signal.SIGKILL)
     wait_until(lambda: boxlite.census().vm_locks == 0, "its VM is gone")
     boxlite.ok("start", "a")
-    boxlite.shim("a").kill(signal.SIGSTOP)
+    boxlite.shim("a").stop()
     boxlite.ok("stop", "-t", "0", "a")
     lines = events(boxlite, "a")
     assert [pick(line, "event", "generation") for line in lines] == [("start", 1), ("start", 2), ("stop", 2)]

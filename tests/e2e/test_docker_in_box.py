@@ -136,6 +136,8 @@ def test_linked_containers_of_a_user_network_reach_each_other_by_name_within_the
                 "--pids-limit", "50", "beta")
     # exec into containers, both ways, by name and by the link's.
     one = host.docker("a", "exec", "one", "hostname")
+    for name in ("one", "two"):
+        host.docker("a", "exec", "two", "sh", "-c", f"until wget -qO /dev/null http://{name}/name; do sleep 0.2; done")
     assert host.docker("a", "exec", "two", "sh", "-c", "wget -qO- http://one/name && wget -qO- http://first/name") == one * 2
     assert host.docker("a", "exec", "one", "wget", "-qO-", "http://two/name") == "second\n"
     limits = host.docker("a", "exec", "two", "sh", "-c", "cd /sys/fs/cgroup && cat memory.max cpu.max pids.max")

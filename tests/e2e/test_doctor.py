@@ -174,7 +174,7 @@ def vm_without_shim(boxlite, demo):
     shim, stopped = boxlite.shim("a"), []
     for process in census.vm_processes(boxlite.home, boxlite.inspect("a")["id"]):
         if process.name != "boxlite-net":  # which the kernel ends
-            process.kill(signal.SIGSTOP)  # so that they cannot see its end
+            process.stop()  # so that they cannot see its end
             stopped.append(process)
     shim.kill(signal.SIGKILL)
     wait_until(lambda: not shim.alive(), "the shim has ended")
@@ -313,7 +313,7 @@ def test_files_of_others_are_noted_and_left_alone(boxlite, demo):
 def test_a_shim_that_is_stopped_is_told_with_the_way_out(boxlite, demo):
     boxlite.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
     shim = boxlite.shim("a")
-    shim.kill(signal.SIGSTOP)
+    shim.stop()
     (finding,) = problems(doctor(boxlite, "--repair", code=1))
     assert finding["subject"] == "box a" and f"kill -CONT {shim.pid}" in finding["remedy"]
     shim.kill(signal.SIGCONT)

@@ -1,11 +1,10 @@
 """How the end of a box is told to those who wait for it, and what may follow at once."""
 
 import shutil
-import signal
 import time
 
 import pytest
-from boxlite_testing import oci
+from boxlite_testing import oci, proc
 from boxlite_testing.fixtures import used as boxlite  # noqa: F401
 from boxlite_testing.waiting import DEADLINE, wait_until
 
@@ -16,6 +15,7 @@ def test_who_waits_for_a_box_that_is_removed_by_force_hears_that_it_was_killed(b
         waiter = boxlite.spawn("wait", "a")
         follower = boxlite.spawn("run", "--name", "b", demo, "sleep", "infinity")
         wait_until(lambda: any(box["name"] == "b" and box["status"] == "running" for box in boxlite.list()), "b runs")
+        wait_until(lambda: "anon_inode:[pidfd]" in proc.open_files(waiter.pid), "the waiter has found the box")
         boxlite.ok("rm", "-f", "a", "b")
         out, err = waiter.communicate(timeout=DEADLINE)
         # Its record may be gone before the waiter looks: then it says that the box was removed, and never that it crashed.
@@ -38,7 +38,7 @@ def test_a_killed_box_can_be_removed_or_started_at_once(boxlite, demo):
 
 def test_exec_into_a_box_whose_shim_is_stopped_says_so_soon(boxlite, demo):
     boxlite.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
-    boxlite.shim("a").kill(signal.SIGSTOP)
+    boxlite.shim("a").stop()
     began = time.monotonic()
     boxlite.refused("exec", "a", "true", mentions=["box a does not answer", "rm -f a"])
     assert time.monotonic() - began < 40

@@ -62,6 +62,7 @@ def test_a_reader_that_stops_reading_holds_up_nobody_else(shared):
         assert shared.ok("exec", "box", "echo", "free") == "free\n"
     child.kill()
     child.communicate()
+    shared.ok("exec", "box", "sh", "-c", "kill $(pidof yes)")
 
 
 def test_a_terminal_has_the_size_of_ours_and_follows_it(shared):
@@ -163,7 +164,7 @@ def test_a_box_that_does_not_answer_keeps_nobody(shared, number, code):
     running = shared.spawn("exec", "box", "sh", "-c", "echo here; exec sleep 1000")
     assert running.stdout.readline() == b"here\n"
     qemu = census.qemu(shared.home, shared.inspect("box")["id"])
-    qemu.kill(signal.SIGSTOP)
+    qemu.stop()
     try:
         shared.refused("exec", "box", "echo", "hi", mentions="kill -CONT")
         wait_until(lambda: blocks(running.pid, number), "exec handles signals")

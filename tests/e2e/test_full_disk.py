@@ -65,6 +65,13 @@ def taking_what_is_freed(boxlite):
         taker.join()
 
 
+def writer_at_gate(boxlite, box, script):
+    """A command in the box that begins when a line is sent to it: all that it needs here is open by then."""
+    writer = boxlite.spawn("exec", "-i", box, "sh", "-c", f"echo here; read x; {script}", stdin=subprocess.PIPE)
+    assert writer.stdout.readline() == b"here\n"
+    return writer
+
+
 def is_paused(boxlite, box):
     return "disk is full" in boxlite.inspect(box)["reason"]
 
@@ -81,8 +88,10 @@ def test_a_checkpoint_that_could_fill_the_disk_is_refused_and_the_box_goes_on(sm
 @needs_root
 def test_a_vm_that_finds_the_disk_full_is_paused_and_goes_on_when_there_is_space(small, demo):
     small.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
-    writer = small.spawn("exec", "a", "sh", "-c", "dd if=/dev/urandom of=/root/data bs=1M count=16 && sync && sha256sum </root/data")
+    writer = writer_at_gate(small, "a", "dd if=/dev/urandom of=/root/data bs=1M count=16 && sync && sha256sum </root/data")
     filler = fill(small)
+    writer.stdin.write(b"go\n")
+    writer.stdin.flush()
     wait_until(lambda: is_paused(small, "a"), "the box is paused")
     assert "paused: the host's disk is full" in small.ok("ls")
     assert small.status("a") == "running"
@@ -98,9 +107,11 @@ def test_a_vm_that_finds_the_disk_full_is_paused_and_goes_on_when_there_is_space
 def test_a_paused_vm_is_stopped_and_removed_as_any_other(small, demo):
     for name in ("a", "b"):
         small.ok("run", "-d", "--name", name, demo, "sleep", "infinity")
-    for name in ("a", "b"):
-        small.spawn("exec", name, "dd", "if=/dev/urandom", "of=/root/data", "bs=1M", "count=64")
+    writers = [writer_at_gate(small, name, "dd if=/dev/urandom of=/root/data bs=1M count=64") for name in ("a", "b")]
     fill(small)
+    for writer in writers:
+        writer.stdin.write(b"go\n")
+        writer.stdin.flush()
     for name in ("a", "b"):
         wait_until(lambda name=name: is_paused(small, name), f"{name} is paused")
     with taking_what_is_freed(small):

@@ -224,6 +224,7 @@ def test_a_guest_that_floods_its_console_keeps_the_newest_of_it_only(hostile):
 def test_a_guest_that_does_not_read_or_answer_takes_no_memory_and_is_ended_as_any_other(hostile, witness, mode):
     box = hostile(mode).start()
     shim = witness.shim("hostile")
+    wait_until(shim.waiting, "it has closed the connection of who has just asked it")
     before = len(proc.open_files(shim.pid))
     calls = [witness.spawn(*call) for call in (
         ["exec", "hostile", "true"], ["exec", "hostile", "true", "x" * 100_000], ["top", "hostile"], ["kill", "hostile"],

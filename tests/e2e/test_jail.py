@@ -107,6 +107,8 @@ ALLOWED = {
 
 def complaints(home, process, allowed):
     box_id = home.inspect("a")["id"]
+    if process.name == "boxlite-shim":
+        wait_until(process.waiting, "it has closed the connection of who has just asked it")
     left = {number: text.replace(os.path.realpath(home.home), "HOME").replace(box_id, "ID") for number, text in descriptors(process.pid).items()}
     wrong = []
     for pattern, least, most in allowed:
@@ -165,7 +167,7 @@ CAPABILITIES = {"boxlite-shim": 1 << 5, "boxlite-volume": 1 << 0 | 1 << 1 | 1 <<
 
 def test_a_box_that_removes_itself_has_a_process_for_it_that_knows_one_order(home, demo):
     home.ok("run", "-d", "--rm", "--name", "passing", demo, "sleep", "infinity")
-    (remover,) = processes(home, "passing")["boxlite-remover"]
+    (remover,) = wait_until(lambda: processes(home, "passing").get("boxlite-remover"), "it has its name")
     assert remover.argv[1:] == (home.inspect("passing")["id"], "remover")
     assert sorted(descriptors(remover.pid).values())[-1] == "socket unix stream" and len(descriptors(remover.pid)) == 3
     home.ok("stop", "-t", "0", "passing")

@@ -2,6 +2,7 @@
 
 import datetime
 import re
+import time
 
 import pytest
 from boxlite_testing import identity
@@ -23,7 +24,7 @@ def lines_kept(home, box):
 def box(home, demo):
     home.ok("run", "-d", "--name", "box", demo, "sh", "-c", SCRIPT)
     wait_until(lambda: lines_kept(home, "box") == 20, "the first twenty lines are kept")
-    home.ok("exec", "box", "touch", "/go")
+    home.ok("exec", "-d", "box", "touch", "/go")  # the end of PID 1 may be its own
     home.ok("wait", "box")
     yield home
     home.ok("rm", "box")
@@ -49,7 +50,15 @@ def test_timestamps_stand_before_each_line_once(box):
 
 
 def test_since_and_until_in_all_notations(boxlite, demo):
-    boxlite.ok("run", "-d", "--name", "a", demo, "sh", "-c", "echo first; sleep 3; echo second; sleep 3; echo third")
+    boxlite.ok("run", "-d", "--name", "a", demo, "sh", "-c",
+               "echo first; until test -e /one; do sleep 0.1; done; echo second; until test -e /two; do sleep 0.1; done; echo third")
+
+    def seconds_since_the_last(count):
+        stamps = [line.split()[0] for line in boxlite.ok("logs", "-t", "a").splitlines()]
+        return time.time() - datetime.datetime.fromisoformat(stamps[-1][:19] + "+00:00").timestamp() if len(stamps) == count else 0
+    for count, file in ((1, "/one"), (2, "/two")):
+        wait_until(lambda count=count: seconds_since_the_last(count) > 3, "the next line comes some seconds later")
+        boxlite.ok("exec", "-d", "a", "touch", file)  # the end of PID 1 may be its own
     boxlite.ok("wait", "a")
     stamps = [line.split()[0] for line in boxlite.ok("logs", "-t", "a").splitlines()]
     assert boxlite.ok("logs", "--since", stamps[1], "a") == "second\nthird\n", "the time itself counts"

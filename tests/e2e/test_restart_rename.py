@@ -11,6 +11,7 @@ pytestmark = identity.by_user
 
 def test_restart_keeps_disk_id_and_options_and_prints_the_operand(boxlite, demo):
     box = boxlite.ok("run", "-d", "--name", "a", "-l", "k=v", "-h", "kept", demo, "sh", "-c", "hostname >> /count; exec sleep infinity").strip()
+    wait_until(lambda: boxlite("exec", "a", "cat", "/count").out == "kept\n", "the command was run")
     boxlite.ok("exec", "a", "sh", "-c", "echo precious > /file; sync")
     before = boxlite.inspect("a")
     assert boxlite.ok("restart", "-t", "0", "a") == "a\n"
@@ -111,11 +112,12 @@ def test_renamings_of_one_box_at_once_leave_one_of_the_names(boxlite, demo):
 
 def test_a_rename_during_a_stop_and_a_killed_rename_do_no_harm(boxlite, demo):
     boxlite.ok("run", "-d", "--name", "a", "--stop-timeout", "60", demo, "sh", "-c",
-               "trap 'touch /asked; sleep 2; exit 3' TERM; echo ready; while :; do sleep 0.05; done")
+               "trap 'until test -e /end; do sleep 0.1; done; exit 3' TERM; echo ready; while :; do sleep 0.05; done")
     wait_until(lambda: "ready" in boxlite.ok("logs", "a"), "the trap is set")
     stop = boxlite.spawn("stop", "a")
     wait_until(lambda: boxlite.status("a") == "stopping", "the stop is on its way")
     boxlite.ok("rename", "a", "b")
+    boxlite.ok("exec", "-d", "b", "touch", "/end")
     assert stop.wait(timeout=60) == 0, stop.stderr.read()
     assert boxlite.inspect("b")["exit_code"] == 3
     for i in range(5):

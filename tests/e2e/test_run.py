@@ -171,11 +171,16 @@ def test_a_reader_that_pauses_after_the_end_of_the_command_loses_nothing(home, d
     home.ok("rm", "slow")
 
 
-def test_a_stop_overtakes_a_reader_that_never_reads(home, demo):
+@pytest.mark.parametrize("when", ["at once", "when the VM has ended"])
+def test_a_stop_overtakes_a_reader_that_never_reads(home, demo, when):
     run = home.spawn("run", "--name", "stuck", demo, "sh", "-c", "head -c 450000 /dev/zero", stdout=subprocess.PIPE)
     wait_until(lambda: [box["status"] for box in home.list()] == ["stopping"], "the command has ended and its output is not read")
+    if when != "at once":
+        wait_until(lambda: home.census().vms == 0, "the VM has ended")
+        assert home.inspect("stuck")["status"] == "stopping"
     home.ok("stop", "-t", "0", "stuck")
-    assert home.inspect("stuck")["status"] == "stopped"
+    seen = home.inspect("stuck")
+    assert (seen["status"], seen["exit_code"], seen["reason"]) == ("stopped", 0, "")
     run.kill()
     run.communicate()
     home.ok("rm", "stuck")

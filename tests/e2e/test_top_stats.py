@@ -95,6 +95,14 @@ def one_sample(boxlite, *boxes):
     return {row["name"]: row for row in json.loads(boxlite.ok("stats", "--no-stream", "--format", "json", *boxes))}
 
 
+def complete_sample(boxlite, *boxes):
+    """One in which every guest has answered in time."""
+    def complete():
+        rows = one_sample(boxlite, *boxes)
+        return rows if all(row["memory_bytes"] is not None and row["cpu_percent"] is not None for row in rows.values()) else None
+    return wait_until(complete, "every guest has answered in time")
+
+
 def private_memory(boxlite, box):
     """Of the shim and all below it, from smaps_rollup: another way than the product's. Pages of files are the host's cache, those of a
     template too, even before they have been written."""
@@ -120,10 +128,10 @@ def test_stats_agree_with_the_guest_and_with_the_host(boxlite, demo):
                "dd if=/dev/zero of=/file bs=1M count=40 2>/dev/null; sync; head -c 50000000 /dev/zero | tail -c 50000000 | (sleep 100000)")
 
     def filled():  # the last of it may come a while after there are 50 MB in all
-        now = one_sample(boxlite, "idle")["idle"]
+        now = complete_sample(boxlite, "idle")["idle"]
         return now["memory_bytes"] > 50_000_000 and now["cpu_percent"] < 5
     wait_until(filled, "the pipe's tail holds its 50 MB and waits")
-    rows = one_sample(boxlite)
+    rows = complete_sample(boxlite)
     assert set(rows) == {"busy", "idle"}, "all that run"
     busy, idle = rows["busy"], rows["idle"]
     assert busy["cpu_percent"] > 50 > idle["cpu_percent"], rows
@@ -140,7 +148,7 @@ def test_stats_agree_with_the_guest_and_with_the_host(boxlite, demo):
     # What the host says of its processes.
     for name in ("busy", "idle"):
         assert rows[name]["host_memory_bytes"] == pytest.approx(private_memory(boxlite, name), rel=0.1), rows
-    assert abs(one_sample(boxlite, "idle")["idle"]["host_cpu_ns"] / 1e9 - cpu_seconds(boxlite, "idle")) < 1.0
+    assert abs(complete_sample(boxlite, "idle")["idle"]["host_cpu_ns"] / 1e9 - cpu_seconds(boxlite, "idle")) < 1.0
     table = boxlite.ok("stats", "--no-stream", "idle")
     assert "HOST CPU %" in table and re.search(r"idle +\d+\.\d\d% +[\d.]+MiB / [\d.]+MiB +\d+\.\d\d% +[\d.]+k?B / [\d.]+k?B +[\d.]+k?M?B / [\d.]+MB +[34] ", table), table
 
@@ -171,10 +179,13 @@ def test_a_box_that_does_not_answer_holds_up_no_other(boxlite, demo):
     for name in ("a", "stuck"):
         boxlite.ok("run", "-d", "--name", name, demo, "sleep", "infinity")
     qemu, = [p for p in proc.descendants([boxlite.inspect("stuck")["shim_pid"]], proc.all_processes()) if p.name.startswith("qemu")]
-    qemu.kill(signal.SIGSTOP)
+    qemu.stop()
     try:
-        rows = one_sample(boxlite, "a", "stuck")
-        assert rows["stuck"]["memory_bytes"] is None and rows["a"]["memory_bytes"] > 0
+        def sample():
+            rows = one_sample(boxlite, "a", "stuck")
+            assert rows["stuck"]["memory_bytes"] is None
+            return rows["a"]["memory_bytes"] is not None
+        wait_until(sample, "a answers")
     finally:
         qemu.kill(signal.SIGCONT)
 

@@ -27,14 +27,14 @@ def told_at_once(boxlite, mentions):
 
 def test_a_stopped_shim_is_told_at_once_by_every_command(boxlite, demo):
     boxlite.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
-    boxlite.shim("a").kill(signal.SIGSTOP)
+    boxlite.shim("a").stop()
     told_at_once(boxlite, ["box a does not answer: its shim is alive and silent"])
 
 
 def test_a_stopped_qemu_is_told_at_once_by_every_command_with_the_way_to_let_it_go_on(boxlite, demo):
     boxlite.ok("run", "-d", "--name", "a", demo, "sleep", "infinity")
     qemu = census.qemu(boxlite.home, boxlite.inspect("a")["id"])
-    qemu.kill(signal.SIGSTOP)
+    qemu.stop()
     told_at_once(boxlite, ["box a does not answer: its QEMU", f"kill -CONT {qemu.pid}"])
     qemu.kill(signal.SIGCONT)
     boxlite.ok("exec", "a", "true")
@@ -108,7 +108,7 @@ def test_several_boxes_are_waited_for_at_once(boxlite, demo):
     boxlite.ok("run", "-d", "-i", "--name", "a", demo, "sh", "-c", "read x; exit 7")
     boxlite.ok("run", "-d", "-i", "--rm", "--name", "b", demo, "sh", "-c", "read x; exit 3")
     waiter = boxlite.spawn("wait", "a", "b")
-    wait_until(lambda: open(f"/proc/{waiter.pid}/status").read().count("Threads:\t3"), "it waits for both")
+    wait_until(lambda: proc.open_files(waiter.pid).count("anon_inode:[pidfd]") == 2, "it waits for both")
     assert boxlite("attach", "b", input=b"\n").code == 3
     wait_until(lambda: [box["name"] for box in boxlite.list()] == ["a"], "b has removed itself")
     assert boxlite("attach", "a", input=b"\n").code == 7

@@ -41,17 +41,25 @@ def assert_whole(files):
 
 @pytest.mark.parametrize("victim", ["shim", "qemu", "server", "starter"])
 def test_a_start_killed_while_a_volume_is_filled_is_made_good_by_the_next(boxlite, filled, victim):
-    boxlite.ok("pull", filled)
-    starter, files = begin(boxlite, filled, "sleep", "infinity")
-    mine = census.vm_processes(boxlite.home, boxlite.inspect("a")["id"])
+    box = boxlite.ok("create", "--name", "a", "-v", "data:/filled", filled, "sleep", "infinity").strip()
+    files = f"{boxlite.home}/volumes/data/data"
+    starter = boxlite.spawn("start", "a")
+
+    def machine():
+        return next((p for p in census.vm_processes(boxlite.home, box) if p.name.startswith("qemu-system")), None)
+    qemu = wait_until(machine, "its machine is there", interval=0.001)
+    wait_until(lambda: len(os.listdir(files)) > 5, "the volume is being filled", interval=0.001)
+    qemu.stop()  # so that it stays half filled until somebody is killed
+    assert "populating" in os.listdir(os.path.dirname(files))
     if victim == "starter":
         starter.kill()
     elif victim == "shim":
-        boxlite.shim("a").kill(signal.SIGKILL)
+        census.shim(boxlite.home, box).kill(signal.SIGKILL)
     else:
         named = {"qemu": "qemu-system", "server": "boxlite-volume"}[victim]
-        (target,) = [p for p in mine if p.name.startswith(named)] or [p for p in census.processes(boxlite.home) if p.name.startswith(named)]
+        (target,) = [p for p in census.vm_processes(boxlite.home, box) if p.name.startswith(named)]
         target.kill(signal.SIGKILL)
+    qemu.kill(signal.SIGCONT)
     starter.communicate()
     wait_until(lambda: boxlite.status("a") in (("running",) if victim == "starter" else ("failed",)), "the start has ended")
     if victim != "starter":

@@ -64,6 +64,7 @@ def test_a_box_of_another_shape_has_a_template_of_its_own(boxlite, demo):
 
 def test_a_restart_goes_on_from_a_template_with_the_disk_of_the_box(boxlite, demo):
     boxlite.ok("run", "-d", "--name", "a", demo, "sh", "-c", "trap exit TERM; cat /kept; while :; do sleep 0.1; done")
+    wait_until(lambda: "can't open" in boxlite("logs", "a").err, "it has found nothing there")
     boxlite.ok("exec", "a", "sh", "-c", "echo word >/kept")
     for count in (1, 2):
         boxlite.ok("stop", "a")
@@ -329,7 +330,7 @@ def test_a_start_that_fails_before_there_is_a_vm_is_no_fault_of_the_template(box
 @pytest.mark.parametrize("way", ["later", "gc"])
 def test_a_template_that_could_not_be_made_is_told_and_tried_again(boxlite, demo, way):
     boxlite.ok("--cold", "run", "--rm", demo, "true")
-    started = boxlite.spawn("run", "--rm", demo, "true")
+    started = boxlite.spawn("run", "--rm", demo, "true", environment=MAKER_STOPS)
     wait_until(lambda: maker(boxlite), "a template is being made")[0].kill(signal.SIGKILL)
     started.communicate(timeout=300)
     assert boxlite.ok("run", "--rm", demo, "echo", "here") == "here\n"
@@ -379,19 +380,24 @@ def maker(boxlite):
     mine = census.processes(boxlite.home)
     makers = [p for p in mine if p.name == "boxlite-templat"]
     vms = [p for p in proc.descendants([p.pid for p in makers], mine) if p.name.startswith("qemu-system")]
-    return (makers[0], vms[0]) if vms else None
+    return (makers[0], vms[0]) if vms and makers[0].stopped() else None
+
+
+# It stands still when its VM has been started, so that what happens then does so before the template is there.
+MAKER_STOPS = {"BOXLITE_FAILPOINTS": "template.vm_started=stop"}
 
 
 @pytest.mark.parametrize("victim", ["boxlite-template", "qemu-system", "boxlite"])
 def test_whoever_is_killed_while_a_template_is_made_leaves_nothing_in_the_way(boxlite, demo, victim):
     boxlite.ok("--cold", "run", "--rm", demo, "true")  # finds out about the host, which takes a VM too
     boxlite.ok("create", "--name", "a", demo, "sleep", "infinity")
-    started = boxlite.spawn("start", "a")
+    started = boxlite.spawn("start", "a", environment=MAKER_STOPS)
     template, qemu = wait_until(lambda: maker(boxlite), "a template is being made")
     if victim == "boxlite":
         started.send_signal(signal.SIGKILL)
     else:
         (template if victim == "boxlite-template" else qemu).kill(signal.SIGKILL)
+    template.kill(signal.SIGCONT)
     started.communicate(timeout=300)
     assert (started.returncode == 0) == (victim != "boxlite"), "without a template it boots"
     assert templates(boxlite) == [] and len(info(boxlite)["template_failures"]) == (0 if victim == "boxlite" else 1)
@@ -404,11 +410,13 @@ def test_whoever_is_killed_while_a_template_is_made_leaves_nothing_in_the_way(bo
 
 def test_a_template_whose_image_could_not_be_taken_is_one_without(boxlite, demo):
     boxlite.ok("--cold", "run", "--rm", demo, "true")
-    started = boxlite.spawn("run", "--rm", demo, "echo", "here")
+    started = boxlite.spawn("run", "--rm", demo, "echo", "here", environment=MAKER_STOPS)
+    template, _ = wait_until(lambda: maker(boxlite), "a template is being made")
 
     def imager():
         return next((p for p in census.processes(boxlite.home) if p.name == "boxlite-imager"), None)
     wait_until(imager, "it waits for its order").kill(signal.SIGKILL)
+    template.kill(signal.SIGCONT)
     out, err = started.communicate(timeout=300)
     assert (started.returncode, out) == (0, b"here\n"), err
     (template,) = templates(boxlite)

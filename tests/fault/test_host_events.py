@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -146,7 +145,7 @@ def test_the_clock_of_a_guest_that_stood_still_is_the_hosts_again(boxlite, demo)
     assert is_the_hosts()
     qemu = census.qemu(boxlite.home, boxlite.inspect("a")["id"])
     stopped = time.monotonic()
-    qemu.kill(signal.SIGSTOP)
+    qemu.stop()
     wait_until(lambda: time.monotonic() > stopped + 10, "ten seconds have passed without it")
     qemu.kill(signal.SIGCONT)
     wait_until(is_the_hosts, "its clock has followed", 30)
@@ -260,5 +259,5 @@ def test_a_home_that_cannot_be_written_any_more_is_told_of_by_every_command(boxl
             boxlite.refused(*verb, mentions=[boxlite.home, "Read-only file system"])
         assert shim.alive()
     finally:
-        subprocess.run(["umount", boxlite.home], check=True)
+        subprocess.run(["umount", "--lazy", boxlite.home], check=True)
     assert boxlite.status("a") == "running" and boxlite.ok("exec", "a", "echo", "here") == "here\n"

@@ -162,7 +162,7 @@ def scenarios(demo, empty, registry):
 
     def silent(boxlite):
         running(boxlite)
-        boxlite.shim("a").kill(signal.SIGSTOP)
+        boxlite.shim("a").stop()
 
     def ended(boxlite):
         wait_until(lambda: boxlite.census().shims == 0, "the box has ended")

@@ -17,20 +17,19 @@ def open_in(boxlite, box, image):
     connected = []
 
     def begin():
-        connection = socket.create_connection(("127.0.0.1", port["host_port"]), timeout=60)
+        # Only one is ever accepted: each is waited for until it is refused.
+        if not connected:
+            connected.append(socket.create_connection(("127.0.0.1", port["host_port"]), timeout=60))
+            connected[0].sendall(b"begun\n")
+            connected[0].settimeout(1)
         try:
-            connection.sendall(b"begun\n")
-            connection.settimeout(1)
-            if connection.recv(1) == b"":
+            if connected[0].recv(1) == b"":
                 raise ConnectionError("nobody listens yet")
         except TimeoutError:
-            if boxlite("exec", box, "cat", "/outer").out == "begun\n":
-                connected.append(connection)
-            else:
-                connection.close()
+            return boxlite("exec", box, "cat", "/outer").out == "begun\n"
         except OSError:
-            connection.close()
-        return connected
+            connected.pop().close()
+        return False
     wait_until(begin, "the box has accepted a connection")
     boxlite.ok("exec", box, "sh", "-c", "echo one >/word")
     wait_until(lambda: [boxlite.ok("exec", box, "cat", f"/{file}") for file in ("outer", "inner")] == ["begun\n", "one\n"], "both are in use")

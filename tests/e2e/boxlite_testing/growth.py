@@ -3,6 +3,7 @@
 import os
 
 from boxlite_testing import census, proc
+from boxlite_testing.waiting import wait_until
 
 # What a shim, QEMU or a network process may take more of after a while, for its own reasons: what leaks with every box is far more.
 _SLACK_KIB = 8 * 1024
@@ -13,6 +14,7 @@ class Sizes:
         self.files = _files(boxlite.home)
         self.mounts = _mounts(boxlite.home)
         mine = [boxlite.shim(box), *census.vm_processes(boxlite.home, boxlite.inspect(box)["id"])]
+        wait_until(mine[0].waiting, "the shim has closed the connection of who has just asked it")
         self.processes = {p: (len(proc.open_files(p.pid)), proc.memory_kib(p.pid, "Private_Dirty")) for p in mine}
 
     def grown_since(self, before):

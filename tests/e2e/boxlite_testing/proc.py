@@ -1,10 +1,14 @@
 """Processes, locks and sockets as /proc shows them."""
 
+import contextlib
 import errno
 import fcntl
 import os
 import struct
 from dataclasses import dataclass
+from signal import SIGSTOP, pidfd_send_signal
+
+from boxlite_testing.waiting import wait_until
 
 F_OFD_GETLK = 36
 _FLOCK = "hhqqi4x"  # struct flock on x86-64 and arm64: type, whence, start, length, pid
@@ -41,6 +45,15 @@ class Process:
     def stopped(self):
         return _stat(self.pid)[3] == "T"
 
+    def waiting(self):
+        """It has done what it was asked to do, and waits for more."""
+        return _stat(self.pid)[3] == "S"
+
+    def stop(self):
+        """SIGSTOP, which takes a while to be obeyed by one that has no CPU."""
+        self.kill(SIGSTOP)
+        wait_until(self.stopped, f"{self.name} stands still", interval=0.001)
+
     def kill(self, signal):
         """By pidfd, so that a pid used again is never hit."""
         try:
@@ -49,8 +62,8 @@ class Process:
             return
         try:
             if self.alive():
-                from signal import pidfd_send_signal
-                pidfd_send_signal(fd, signal)
+                with contextlib.suppress(ProcessLookupError):
+                    pidfd_send_signal(fd, signal)
         finally:
             os.close(fd)
 
