@@ -13,11 +13,10 @@ from boxlite_testing.waiting import wait_until
 SECONDS = 120 if os.environ.get("BOXLITE_FULL_SIZE") else 6  # make soak
 
 
-def test_everything_at_once_on_one_image_leaves_a_store_that_is_whole(boxlite, registry, tmp_path):
+def test_everything_at_once_on_one_image_leaves_a_store_that_is_whole(boxlite, registry, folder):
     image = registry.demo
-    os.chmod(tmp_path, 0o777)
     boxlite.ok("pull", image)
-    boxlite.ok("save", "-o", tmp_path / "saved.tar", image)
+    boxlite.ok("save", "-o", folder / "saved.tar", image)
     deadline = time.monotonic() + SECONDS
     wrong, rounds = [], []
 
@@ -46,8 +45,8 @@ def test_everything_at_once_on_one_image_leaves_a_store_that_is_whole(boxlite, r
 
     loops = [(repeat, [["pull", image]]), (repeat, [["rmi", "-f", image]]), (repeat, [["image", "prune", "-af"], ["gc"]]),
              (repeat, [["create", "--name", "x", image, "true"], ["rm", "-f", "x"]]), (repeat, [["images"], ["image", "inspect", image]]),
-             (kill, [["pull", image], ["load", "-i", tmp_path / "saved.tar"]]),
-             (kill, [["save", "-o", tmp_path / "again.tar", image], ["import", tmp_path / "saved.tar", "imported:1"]])]
+             (kill, [["pull", image], ["load", "-i", folder / "saved.tar"]]),
+             (kill, [["save", "-o", folder / "again.tar", image], ["import", folder / "saved.tar", "imported:1"]])]
     threads = [threading.Thread(target=loop, args=commands) for loop, commands in loops]
     for thread in threads:
         thread.start()
