@@ -1,7 +1,13 @@
 #include "runtime/control.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/unix_socket.h"
 #include "runtime/fake_shim.h"
 #include "runtime/ping.h"
 
@@ -80,6 +86,46 @@ TEST(ControlTest, AQuestionToASilentShimEndsWhenItIsInterrupted) {
   const auto answers = ping_shims({shim.box_directory()}, begin + kControlPatience, interrupt->read_end.get());
   EXPECT_EQ(answers.front().result, PingResult::kSilent);
   EXPECT_LT(std::chrono::steady_clock::now() - begin, kControlPatience / 2);
+}
+
+/// A shim in a process of its own, which takes a connection and computes for `busy` before it answers, or, with nothing to
+/// compute, never does.
+class ShimAtWork {
+ public:
+  explicit ShimAtWork(milliseconds busy) {
+    const auto ready = sys::pipe();
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      const auto listener = listen_unix(directory_.path(), kPortalSocket);
+      (void)sys::write_all(ready->write_end.get(), std::string_view("!"));
+      const UniqueFd client(::accept(listener->get(), nullptr, nullptr));
+      const auto end = std::chrono::steady_clock::now() + busy;
+      while (std::chrono::steady_clock::now() < end) {
+      }
+      if (busy > milliseconds(0)) (void)sys::write_all(client.get(), std::string_view("{\"ok\":true}\n"));
+      for (;;) ::pause();
+    }
+    (void)sys::poll_one(ready->read_end.get(), POLLIN, kControlPatience);
+  }
+  ShimAtWork(const ShimAtWork&) = delete;
+  ShimAtWork& operator=(const ShimAtWork&) = delete;
+  ~ShimAtWork() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+
+  PingResult ping(milliseconds patience) const {
+    return ping_shims({directory_.path()}, std::chrono::steady_clock::now() + patience).front().result;
+  }
+
+ private:
+  TempDir directory_ = *TempDir::create("/tmp", "boxlite-control-test-");
+  pid_t pid_ = -1;
+};
+
+TEST(ControlTest, AShimIsSilentWhenItDoesNotAnswerInTimeAndIsNotAtWork) {
+  EXPECT_EQ(ShimAtWork(milliseconds(1000)).ping(milliseconds(200)), PingResult::kAnswered);
+  EXPECT_EQ(ShimAtWork(milliseconds(0)).ping(milliseconds(200)), PingResult::kSilent);
 }
 
 TEST(ControlTest, WhereNobodyListensTheBoxIsUnavailable) {

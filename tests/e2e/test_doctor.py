@@ -283,7 +283,7 @@ def files_of(home):
             for folder in ("boxes", "bases", "images", "volumes") for parent, _, names in os.walk(f"{home}/{folder}") for name in names}
 
 
-@identity.by_user
+@identity.by_root
 @pytest.mark.parametrize("break_it", [missing_disk, missing_directory, missing_blob, damaged_blob, blob_that_is_a_fifo, damaged_base, files_of_no_volume],
                          ids=lambda case: case.__name__)
 def test_where_data_could_be_lost_it_is_said_and_left_as_it_is(boxlite, demo, break_it):

@@ -158,7 +158,6 @@ def test_registry_images_of_both_formats_run(home, registry):
 
 
 @identity.by_root
-@identity.by_root
 def test_a_reader_that_pauses_after_the_end_of_the_command_loses_nothing(home, demo):
     # 450,000 bytes fit into the buffers on the way, so the command ends while its reader, a pager say, has not read a byte.
     # The pause is longer than any patience of the shim with a VM that does not power off (30 s) and with a client (10 s).
@@ -171,6 +170,7 @@ def test_a_reader_that_pauses_after_the_end_of_the_command_loses_nothing(home, d
     home.ok("rm", "slow")
 
 
+@identity.by_root
 @pytest.mark.parametrize("when", ["at once", "when the VM has ended"])
 def test_a_stop_overtakes_a_reader_that_never_reads(home, demo, when):
     run = home.spawn("run", "--name", "stuck", demo, "sh", "-c", "head -c 450000 /dev/zero", stdout=subprocess.PIPE)
