@@ -105,8 +105,8 @@ Result<void> find_silent(const HomePaths& paths, const Database& database, std::
   while (!asked.empty()) {
     std::vector<std::string> directories;
     for (const Observation* seen : asked) directories.push_back(paths.box(seen->row.id));
+    const bool over = std::chrono::steady_clock::now() >= deadline;  // still, each is asked once
     const std::vector<PingAnswer> answers = ping_shims(directories, deadline);
-    const bool over = std::chrono::steady_clock::now() >= deadline;
     std::vector<Observation*> again;
     for (std::size_t i = 0; i < asked.size(); ++i) {
       Observation& seen = *asked[i];

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <string_view>
 #include <thread>
+#include <utility>
 
 #include "base/json.h"
 #include "base/sys.h"
@@ -98,6 +99,7 @@ PingAnswer understand(const std::string& answer) {
 std::vector<PingAnswer> ping_shims(const std::vector<std::string>& box_directories,
                                    std::chrono::steady_clock::time_point deadline, int interrupt_fd) {
   const auto latest = deadline + kBusyPatience;
+  bool was_idle = false;
   std::vector<Call> calls(box_directories.size());
   for (std::size_t i = 0; i < calls.size(); ++i) begin(calls[i], box_directories[i]);
   for (;;) {
@@ -126,10 +128,12 @@ std::vector<PingAnswer> ping_shims(const std::vector<std::string>& box_directori
       if (!calls[i].done && calls[i].queue_full) begin(calls[i], box_directories[i]);
     }
     if (!late) continue;
-    // What has come by now counts, however late it is read.
+    // What has come by now counts, however late it is read; who does nothing any more may have answered in between.
     const auto now = std::chrono::steady_clock::now();
-    if (now >= latest || std::ranges::none_of(calls, at_work)) break;
-    deadline = now + kBusyPause;
+    const bool idle = std::ranges::none_of(calls, at_work);
+    if (now >= latest || (idle && std::exchange(was_idle, true))) break;
+    was_idle = idle;
+    deadline = idle ? now : now + kBusyPause;
   }
   std::vector<PingAnswer> answers;
   answers.reserve(calls.size());

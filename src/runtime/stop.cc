@@ -35,6 +35,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr auto kStopAnswerTimeout = std::chrono::seconds(2);
+constexpr auto kUnpauseTimeout = std::chrono::seconds(10);
 constexpr auto kSlack = std::chrono::seconds(5);  // beyond the grace, for sync and power-off
 constexpr auto kRetryPause = milliseconds(100);   // a shim that is only just starting does not listen yet
 
@@ -42,40 +43,52 @@ milliseconds until(Clock::time_point deadline) {
   return std::max(std::chrono::ceil<milliseconds>(deadline - Clock::now()), milliseconds(0));
 }
 
-// Asks until the shim has taken the request, has ended, or the deadline has passed. True: it has ended.
-Result<bool> request_stop(const Context& context, const BoxRow& row, std::chrono::seconds grace, AutoRemoval removal, int shim,
-                          Clock::time_point deadline) {
+enum class Request { kTaken, kUnheard, kEnded };
+
+// Asks until the shim has taken the request, has ended, or the deadline has passed.
+Result<Request> request_stop(const Context& context, const BoxRow& row, std::chrono::seconds grace, AutoRemoval removal, int shim,
+                             Clock::time_point deadline) {
   const Json call = {{"call", "stop"},
                      {"grace_ms", std::chrono::duration_cast<milliseconds>(grace).count()},
                      {"keep", removal == AutoRemoval::kNotThisTime}};
   while (Clock::now() < deadline) {
     const auto asked = control_call(context.paths.box(row.id), call, std::min<milliseconds>(kStopAnswerTimeout, until(deadline)));
-    if (asked) return false;
+    if (asked) return Request::kTaken;
     if (asked.error().code() != ErrorCode::kUnavailable) return std::unexpected(asked.error());
     TRY_ASSIGN(const bool ended, wait_process_end(shim, std::min<milliseconds>(kRetryPause, until(deadline))));
-    if (ended) return true;
+    if (ended) return Request::kEnded;
   }
-  return false;
+  return Request::kUnheard;
 }
 
-Result<void> ask_shim(const Context& context, const BoxRow& row, std::string_view call) {
-  // Long: QEMU writes its disk out before it stands still.
-  auto asked = control_call(context.paths.box(row.id), {{"call", call}}, kAgentTimeout);
+Result<void> ask_shim(const Context& context, const BoxRow& row, std::string_view call, milliseconds timeout) {
+  auto asked = control_call(context.paths.box(row.id), {{"call", call}}, timeout);
   if (asked) return {};
   // What it refuses it gives the reason for.
   if (asked.error().code() == ErrorCode::kInvalidState) return std::unexpected(asked.error().context("box " + row.name));
   return std::unexpected(explain_failure(context, row, asked.error()));
 }
 
-// True when the shim has ended by itself; false when it is time to end it. A shim that answers is at work and gets more time; one
-// that does not listen any more writes down how it ended, and gets it once.
-Result<bool> await_stop(const Context& context, const BoxRow& row, int shim, Clock::time_point deadline) {
+// Whether a shim that has not ended yet is worth waiting for: one that answers is at work; one that does not listen any more
+// writes down how it ended, and gets time for it once.
+bool is_ending(const Context& context, const BoxRow& row, bool& refused) {
+  const PingResult result = ping_shims({context.paths.box(row.id)}, Clock::now() + kStopAnswerTimeout).front().result;
+  return result == PingResult::kAnswered || (result == PingResult::kRefused && !std::exchange(refused, true));
+}
+
+// True when the shim has ended by itself; false when it is time to end it.
+Result<bool> stop_shim(const Context& context, const BoxRow& row, std::chrono::seconds grace, AutoRemoval removal, int shim) {
+  Request request = Request::kUnheard;
   for (bool refused = false;;) {
+    auto deadline = Clock::now() + kSlack;
+    if (request == Request::kUnheard) {
+      deadline += grace;
+      TRY_ASSIGN(request, request_stop(context, row, grace, removal, shim, deadline));
+      FAILPOINT("stop.asked");
+    }
     TRY_ASSIGN(const bool ended, wait_process_end(shim, until(deadline)));
     if (ended) return true;
-    const PingResult result = ping_shims({context.paths.box(row.id)}, Clock::now() + kStopAnswerTimeout).front().result;
-    if (result == PingResult::kSilent || (result == PingResult::kRefused && std::exchange(refused, true))) return false;
-    deadline = Clock::now() + kSlack;
+    if (!is_ending(context, row, refused)) return false;
   }
 }
 
@@ -157,19 +170,14 @@ Result<void> stop_box(Context& context, const BoxRow& row, std::optional<std::ch
   if (!shim) return {};
   TRY_ASSIGN(const BoxConfig config, box_config_from_json(row.config));
   const auto grace = asked.value_or(std::chrono::seconds(config.options.stop_seconds.value_or(kDefaultStopSeconds)));
-  const auto deadline = Clock::now() + grace + kSlack;
-  TRY_ASSIGN(bool ended, request_stop(context, row, grace, removal, shim->get(), deadline));
-  FAILPOINT("stop.asked");
-  if (!ended) {
-    TRY_ASSIGN(ended, await_stop(context, row, shim->get(), deadline));
-  }
+  TRY_ASSIGN(const bool ended, stop_shim(context, row, grace, removal, shim->get()));
   if (!ended) TRY(end_silent_shim(context, row, shim->get()));
   return {};
 }
 
 Result<void> pause_box(const Context& context, const BoxRow& row) {
   TRY(refuse_silent(context, row));
-  return ask_shim(context, row, "pause");
+  return ask_shim(context, row, "pause", kAgentTimeout);  // QEMU writes its disk out before it stands still
 }
 
 Result<void> suspend_box(Context& context, const BoxRow& row) {
@@ -182,18 +190,19 @@ Result<void> suspend_box(Context& context, const BoxRow& row) {
 
 Result<void> unpause_box(const Context& context, const BoxRow& row) {
   TRY(refuse_stopped(context, row));
-  return ask_shim(context, row, "unpause");
+  return ask_shim(context, row, "unpause", kUnpauseTimeout);
 }
 
 Result<void> signal_box(const Context& context, const BoxRow& row, int signal) {
   // What stands still cannot die: it goes on for that, as under docker. Whether it stood still does not matter.
   if (signal == SIGKILL) (void)control_call(context.paths.box(row.id), {{"call", "unpause"}}, kStopAnswerTimeout);
   TRY(refuse_silent(context, row));
-  // Of this run and no other: by the time that it has ended the box may have been started again.
-  TRY_ASSIGN(const std::optional<UniqueFd> shim, open_lease_holder(context.paths, row.id));
+  // The end of this run and no other: by then the box may have been started again. Who cannot be waited for is signalled all the
+  // same.
+  const auto shim = signal == SIGKILL ? open_lease_holder(context.paths, row.id) : std::nullopt;
   auto sent = control_call(context.paths.box(row.id), {{"call", "signal"}, {"signal", signal}}, kAgentTimeout);
   if (!sent) return std::unexpected(explain_failure(context, row, sent.error()));
-  if (signal == SIGKILL && shim) TRY(wait_process_end(shim->get(), std::nullopt));
+  if (shim && *shim) TRY(wait_process_end((*shim)->get(), std::nullopt));
   return {};
 }
 

@@ -146,6 +146,7 @@ void Shim::send_signal(int number, const Answer& answer) {
     return answer(error_answer(Error(ErrorCode::kInvalidState, "its command does not run")));
   }
   const auto told = [this, number, answer](const Result<proto::Reply>& reply) {
+    if (number == kSigKill) killed_ = true;
     if (number == kSigKill && !vm_ended_) stop_sequence_.expect_end(StopSequence::kShutdownPatience);
     answer(reply ? Json({{"ok", true}}) : error_answer(reply.error()));
   };
@@ -258,7 +259,7 @@ void Shim::expect_power_off() {
 }
 
 void Shim::request_stop(std::chrono::milliseconds grace, const std::string& reason) {
-  if (vm_ended_) return flush_timer_.start(kFlushPatience, [this] { loop_.stop(); });  // clients have had their time
+  if (vm_ended_) return flush_soon();
   if (failure_ || suspended_) return;
   give_up_capture("it is being stopped");
   if (qmp_ && qmp_->held()) unpause();
@@ -337,6 +338,7 @@ StopSequence::Actions Shim::stop_actions() {
 
 void Shim::on_vm_end() {
   vm_ended_ = true;
+  if (state_.phase == Phase::kRunning) set_stopping();
   if (const auto capture = capture_) capture->vm_ended();
   boot_watch_.reset();
   stop_sequence_.finish();
@@ -350,7 +352,7 @@ void Shim::on_vm_end() {
   // What it sent before its end is still in the sockets.
   drains_left_ = 3;
   // After a command's own end its clients get all the time they need; after any other end, a moment.
-  if (!exited_ || stop_requested_) flush_timer_.start(kFlushPatience, [this] { loop_.stop(); });
+  if (!exited_ || stop_requested_ || killed_) flush_soon();
   console_->on_end([this] { on_drained(); });
   complaints_->on_end([this] { on_drained(); });
   link_->drain([this] { on_drained(); });
@@ -358,6 +360,11 @@ void Shim::on_vm_end() {
 
 void Shim::on_drained() {
   if (--drains_left_ == 0) finish_if_flushed();
+}
+
+// However often it is asked for.
+void Shim::flush_soon() {
+  if (!std::exchange(flushing_, true)) flush_timer_.start(kFlushPatience, [this] { loop_.stop(); });
 }
 
 void Shim::finish_if_flushed() {
@@ -428,7 +435,6 @@ ExitRecord Shim::outcome() const {
 }
 
 Result<void> Shim::conclude() {
-  if (state_.phase == Phase::kRunning) set_stopping();
   server_.reset();
   // Both wait for their processes: nothing of the box runs any more, and its ports are free, when its end is told.
   volumes_.reset();

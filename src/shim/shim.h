@@ -80,6 +80,7 @@ class Shim {
   void on_portal_hangup();
   void on_vm_end();
   void on_drained();
+  void flush_soon();
   void finish_if_flushed();
   std::string oom_note() const;
   std::string oom_suspicion(int signal) const;
@@ -139,6 +140,8 @@ class Shim {
   bool portal_closed_ = false;
   bool vm_ended_ = false;
   int drains_left_ = 0;
+  bool flushing_ = false;  // clients have a while to read what is left
+  bool killed_ = false;    // by the user's SIGKILL
   bool stop_requested_ = false;
   std::string stop_reason_;
   std::optional<ExitInfo> exited_;

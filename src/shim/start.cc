@@ -220,9 +220,9 @@ void Shim::begin_from_image() {
 }
 
 // A box that runs waits for space: it would lose what it has in memory. One that starts has nothing there yet, and somebody waits
-// for it, whom nothing would tell why; except a box paused to disk, which is in this memory alone by now.
+// for it, whom nothing would tell why; except a box that goes on from a checkpoint, which is in this memory alone by now.
 void Shim::on_full_disk() {
-  if (main_started_ || stop_requested_ || over() || (checkpoint_used_ && !config_.resume->another_box)) return;
+  if (main_started_ || stop_requested_ || over() || checkpoint_used_) return;
   fail_with(
       Error(ErrorCode::kResourceExhausted, fmt::format("the disk that holds {} is full; free some space there", paths_.home())));
 }

@@ -262,9 +262,10 @@ def test_questions_to_the_terminal_are_not_asked_again_by_a_replay(shared):
     script = r"stty -echo; printf 'first\033[6n\033[c\033[1mbold'; read x; printf 'then\033[6n'; read y; echo got:$x:$y:"
     session = background(shared, "sh", "-c", script, flags=["-it"])
     watcher = shared.spawn("attach", "--no-stdin", "box", session)
-    seen = b""
-    while not seen.endswith(b"bold"):  # it is written, so the next client gets it as a replay
-        seen += watcher.stdout.read(1)
+    seen = more = b"?"
+    while more and not seen.endswith(b"bold"):  # then it is written, so the next client gets it as a replay
+        more = watcher.stdout.read(1)
+        seen += more
     with Terminal(shared, "attach", "box", session) as terminal:
         terminal.read_until("bold")
         assert b"first\x1b[1mbold" in terminal.seen

@@ -171,6 +171,17 @@ def test_a_reader_that_pauses_after_the_end_of_the_command_loses_nothing(home, d
 
 
 @identity.by_root
+def test_a_kill_overtakes_a_reader_that_never_reads(home, demo):
+    run = home.spawn("run", "--name", "stuck", demo, "yes", stdout=subprocess.PIPE)
+    assert run.stdout.read(2) == b"y\n"
+    home.ok("kill", "stuck")
+    assert (home.status("stuck"), home.inspect("stuck")["exit_code"]) == ("stopped", 137)
+    run.kill()
+    run.communicate()
+    home.ok("rm", "stuck")
+
+
+@identity.by_root
 @pytest.mark.parametrize("when", ["at once", "when the VM has ended"])
 def test_a_stop_overtakes_a_reader_that_never_reads(home, demo, when):
     run = home.spawn("run", "--name", "stuck", demo, "sh", "-c", "head -c 450000 /dev/zero", stdout=subprocess.PIPE)

@@ -18,17 +18,18 @@ def open_in(boxlite, box, image):
 
     def begin():
         # Only one is ever accepted: each is waited for until it is refused.
-        if not connected:
-            connected.append(socket.create_connection(("127.0.0.1", port["host_port"]), timeout=60))
-            connected[0].sendall(b"begun\n")
-            connected[0].settimeout(1)
         try:
+            if not connected:
+                connected.append(socket.create_connection(("127.0.0.1", port["host_port"]), timeout=60))
+                connected[0].sendall(b"begun\n")
+                connected[0].settimeout(1)
             if connected[0].recv(1) == b"":
                 raise ConnectionError("nobody listens yet")
         except TimeoutError:
             return boxlite("exec", box, "cat", "/outer").out == "begun\n"
         except OSError:
-            connected.pop().close()
+            while connected:
+                connected.pop().close()
         return False
     wait_until(begin, "the box has accepted a connection")
     boxlite.ok("exec", box, "sh", "-c", "echo one >/word")
