@@ -98,6 +98,7 @@ class ShimAtWork {
     if (pid_ == 0) {
       const auto listener = listen_unix(directory_.path(), kPortalSocket);
       (void)sys::write_all(ready->write_end.get(), std::string_view("!"));
+      (void)sys::poll_one(listener->get(), POLLIN, kControlPatience);
       const UniqueFd client(::accept(listener->get(), nullptr, nullptr));
       const auto end = std::chrono::steady_clock::now() + busy;
       while (std::chrono::steady_clock::now() < end) {
