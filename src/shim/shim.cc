@@ -435,6 +435,7 @@ ExitRecord Shim::outcome() const {
 }
 
 Result<void> Shim::conclude() {
+  // Until here it could be asked and stopped, however long a client took to read. Who is refused from now on takes it for ending.
   server_.reset();
   // Both wait for their processes: nothing of the box runs any more, and its ports are free, when its end is told.
   volumes_.reset();

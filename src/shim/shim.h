@@ -65,7 +65,7 @@ class Shim {
   void unpause();
   void accept_client(UniqueFd client, std::string early);
   void accept_capture(UniqueFd client, std::string early);
-  void set_guest_clock(int attempts = 5);
+  void set_guest_clock(int attempts = 5);  // at most, on a host too busy for the first
   void on_output(OutputStream stream, std::uint64_t offset, std::string_view data);
   void suspend();
   void give_up_capture(const char* why);

@@ -10,11 +10,10 @@ import stat
 import subprocess
 
 from boxlite_testing import census
-from boxlite_testing.waiting import DEADLINE, wait_until
+from boxlite_testing.waiting import wait_until
 
-# A shim whose starter or VM was killed, or that is being stopped, needs a moment to see that and to end; what it waits for itself
-# adds up to half a minute (a stop 17 s, its servers 5 s each) on a host with CPUs to spare.
-SETTLING = DEADLINE
+# A shim whose starter or VM was killed, or that is being stopped, needs a moment to see that and to end.
+SETTLING = 60.0
 _ALIVE = ("running", "unresponsive")
 _SETTLED = ("created", "stopped", "failed", "suspended", *_ALIVE)
 
